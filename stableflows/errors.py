@@ -1,0 +1,128 @@
+"""Every error of ours, as one tree.
+
+    StableflowsError                exit 1  anything we say to a person
+    ├─ InputError                   exit 2  what the user wrote cannot be run
+    │  ├─ InvalidInputs             exit 2  several of them, found together
+    │  └─ InvalidStagePlanError     exit 2  (also a ValueError) stages that make no sense together
+    └─ ServerError                  …       a WebUI server, see stableflows.webui.errors
+
+An error's text is its message to the user: what was wrong, where, what is allowed, the nearest valid
+name, what to do. `exit_code` is what a command ends with when the error ends the run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from difflib import SequenceMatcher, get_close_matches
+from enum import IntEnum
+from pathlib import Path
+
+__all__ = [
+    "ExitCode",
+    "InputError",
+    "InvalidInputs",
+    "InvalidStagePlanError",
+    "ServerError",
+    "StableflowsError",
+    "Where",
+    "nearest",
+]
+
+
+class ExitCode(IntEnum):
+    """What a command's exit status means."""
+
+    OK = 0
+    ENTRIES_FAILED = 1
+    BAD_INPUT = 2
+    SERVER_UNREACHABLE = 3
+    CANCELLED = 130
+
+
+@dataclass(frozen=True, slots=True)
+class Where:
+    """A place in what the user wrote: file, 1-based line, dotted field; each may be unknown."""
+
+    file: Path | None = None
+    line: int | None = None
+    field: str | None = None
+
+    def __str__(self) -> str:
+        place = str(self.file) if self.file else ""
+        if self.line:
+            place += f":{self.line}" if place else f"line {self.line}"
+        return ": ".join(part for part in (place, self.field or "") if part)
+
+
+def nearest(name: str, existing: Iterable[str], *, most: int = 3) -> list[str]:
+    """The existing names most like `name`, best first, compared without regard to case."""
+    by_fold: dict[str, str] = {}
+    for candidate in existing:
+        by_fold.setdefault(candidate.casefold(), candidate)
+    # One edit in a name of two or three characters is a ratio of 0.5.
+    folded = name.casefold()
+    matches = get_close_matches(folded, by_fold, n=most, cutoff=0.5)
+    ratios = [SequenceMatcher(None, match, folded).ratio() for match in matches]
+    # A clear best is told alone: beside "Euler", "Heun" is no help.
+    return [by_fold[match] for match, ratio in zip(matches, ratios, strict=True) if ratio > ratios[0] - 0.15]
+
+
+class StableflowsError(Exception):
+    """Base of all errors meant for people."""
+
+    exit_code: ExitCode = ExitCode.ENTRIES_FAILED
+
+
+class InputError(StableflowsError):
+    """What the user wrote cannot be run; nothing was sent.
+
+    Args:
+        message: what was wrong and what to do.
+        where: file, line and field, as far as they are known.
+        allowed: names or values that are allowed; the nearest to `value` are suggested.
+        value: what was written in their place.
+    """
+
+    exit_code = ExitCode.BAD_INPUT
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: Where | None = None,
+        allowed: Sequence[str] = (),
+        value: str | None = None,
+    ) -> None:
+        self.message = message
+        self.where = where or Where()
+        self.allowed = tuple(allowed)
+        self.value = value
+        self.suggestions = nearest(value, allowed) if value is not None else []
+        super().__init__(self._text())
+
+    def _text(self) -> str:
+        place = str(self.where)
+        text = f"{place}: {self.message}" if place else self.message
+        if self.suggestions:
+            text += f" Did you mean {' or '.join(map(repr, self.suggestions))}?"
+        elif self.allowed:
+            shown = ", ".join(self.allowed[:12]) + (", ..." if len(self.allowed) > 12 else ".")
+            text += f" Allowed: {shown}"
+        return text
+
+
+class InvalidInputs(InputError):
+    """Several input errors, found together and told together."""
+
+    def __init__(self, errors: Sequence[InputError]) -> None:
+        self.errors = tuple(errors)
+        super().__init__("\n".join(str(error) for error in errors))
+
+
+class InvalidStagePlanError(InputError, ValueError):
+    """Stages that make no sense together."""
+
+
+class ServerError(StableflowsError):
+    """Something a WebUI server did or did not do; its kinds are in `stableflows.webui.errors`."""
