@@ -112,7 +112,7 @@ class InputError(StableflowsError):
         return text
 
 
-class InvalidInputs(InputError):
+class InvalidInputs(InputError):  # noqa: N818 (it is several)
     """Several input errors, found together and told together."""
 
     def __init__(self, errors: Sequence[InputError]) -> None:

@@ -1,0 +1,1 @@
+"""Prompt packs: reading the formats in which people keep their prompts."""
