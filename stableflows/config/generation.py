@@ -8,7 +8,6 @@ document of AUTOMATIC1111 v1.10.1.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import Annotated, Any, Literal
 
 from pydantic import Field, JsonValue, field_validator, model_validator
@@ -181,8 +180,9 @@ class Img2ImgConfig(GenerationConfig):
     """0 stretch, 1 crop, 2 fill, 3 latent upscale."""
     image_cfg_scale: Annotated[float | None, Field(ge=0)] = None
     initial_noise_multiplier: Annotated[float | None, Field(ge=0)] = None
-    mask: Local[Path | None] = None
-    """An image file: white is repainted. The fields below reach the request only with it."""
+    mask: Local[str | None] = None
+    """An image file, relative to the pack; white is repainted. In a job, a reference to its content.
+    The fields below reach the request only with it."""
     mask_blur: Annotated[int | None, Field(ge=0)] = None
     mask_blur_x: Annotated[int | None, Field(ge=0)] = None
     mask_blur_y: Annotated[int | None, Field(ge=0)] = None

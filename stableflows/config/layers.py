@@ -9,7 +9,7 @@ field of the layer that the offending setting came from.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar, get_args
 
@@ -20,7 +20,7 @@ from stableflows.config.flat import nested, set_in
 from stableflows.config.pipeline import PipelineConfig
 from stableflows.errors import InputError, InvalidInputs, Where
 
-__all__ = ["Layer", "explain", "merge"]
+__all__ = ["Layer", "explain", "merge", "merge_values"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -49,6 +49,23 @@ class Layer:
         shown = ".".join(str(part) for part in (path if self.file else written))
         return Where(self.file, line, f"{self.name} {shown}".strip() if not self.file else shown)
 
+    def with_values(self, values: Mapping[str, Any]) -> Layer:
+        return replace(self, values=values)
+
+
+def merge_values(layers: Sequence[Layer]) -> dict[str, Any]:
+    """The layers as one diff in the nested form, not validated.
+
+    Raises:
+        InputError: a layer says one setting twice, differently.
+    """
+    merged: dict[str, Any] = {}
+    for layer in layers:
+        values, written = nested(layer.values, layer.where(()))
+        for path in written:
+            set_in(merged, path, _get(values, path))
+    return merged
+
 
 def merge(layers: Sequence[Layer]) -> PipelineConfig:
     """The layers as one config; a later layer wins, setting by setting, a list as a whole.
@@ -56,15 +73,12 @@ def merge(layers: Sequence[Layer]) -> PipelineConfig:
     Raises:
         InvalidInputs: everything that is wrong, each with its file, line and field.
     """
-    merged: dict[str, Any] = {}
     origin: dict[FieldPath, tuple[Layer, FieldPath]] = {}
     for layer in layers:
-        values, written = nested(layer.values, layer.where(()))
-        for path, place in written.items():
-            set_in(merged, path, _get(values, path))
-            origin[path] = (layer, place)
+        _, written = nested(layer.values, layer.where(()))
+        origin |= {path: (layer, place) for path, place in written.items()}
     try:
-        return PipelineConfig.model_validate(merged)
+        return PipelineConfig.model_validate(merge_values(layers))
     except ValidationError as error:
         raise InvalidInputs(explain(error, PipelineConfig, origin)) from None
 

@@ -1,0 +1,278 @@
+"""A job expanded: every entry with its whole plan and its seed. After this nothing is random.
+
+Source (pack files) --read_job--> Job --expand--> Entry...
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stableflows.config import PipelineConfig
+from stableflows.config.layers import Layer, merge, merge_values
+from stableflows.errors import InputError, InvalidInputs, Where
+from stableflows.inputs import REFERENCE, InputImage, InputImages, bind_images
+from stableflows.job import EntrySpec, Job, JobItem, Lora, RunConfig
+from stableflows.packs.model import PackEntry, PromptPack, Source
+from stableflows.payload import Texts
+from stableflows.seeds import Draw, SeedChoice, choose
+from stableflows.sequencer import StageSequencer
+from stableflows.stages import StageExecution, StageExecutionPlan
+
+__all__ = ["Entry", "expand", "read_job"]
+
+
+@dataclass(frozen=True)
+class Entry:
+    """One prompt, ready to be rendered.
+
+    Attributes:
+        index: its place in the job, from 0.
+        count: images it begins with (an input image, if it has inputs).
+        seed: of its first image; None if its first stage needs none (upscale through extras).
+        subseed: variation seed, if its first stage has a subseed_strength above 0.
+        where: the file and line it came from, for messages.
+    """
+
+    index: int
+    item: JobItem
+    texts: Texts
+    plan: StageExecutionPlan
+    count: int
+    seed: SeedChoice | None
+    subseed: SeedChoice | None
+    inputs: tuple[InputImage, ...] = ()
+    where: Where = field(default_factory=Where)
+
+    @property
+    def title(self) -> str:
+        """What a person knows it by."""
+        return self.item.entry.name or " ".join(self.item.entry.prompt.split()) or "(no prompt)"
+
+
+def read_job(
+    source: Source,
+    *,
+    images: InputImages,
+    settings: Sequence[Layer] = (),
+    run_config: RunConfig | None = None,
+    inputs: Sequence[Path] = (),
+) -> tuple[Job, dict[int, Where]]:
+    """The job that pack files and a command line make together, checked, and where each entry stands.
+
+    Args:
+        images: takes up every image that the job names.
+        settings: layers above all others, those of the command line.
+        inputs: images that every entry without inputs of its own continues.
+
+    Raises:
+        InvalidInputs: everything that is wrong with it, each with file, line and field.
+    """
+    wanted = run_config or (RunConfig.read(source.run_config) if source.run_config else RunConfig())
+    errors: list[InputError] = []
+    items: list[JobItem] = []
+    places: dict[int, Where] = {}
+    for pack, entry in _entries(source):
+        layers = [*pack.layers, *entry.layers]
+        try:
+            bound = [_bound(layer, images) for layer in layers]
+            above = [Layer(wanted.settings(), "run_config"), *(_bound(layer, images) for layer in settings)]
+            _check(merge([*source.pipeline, *bound, *above]), entry.where)
+            files = entry.inputs or tuple(inputs)
+            references = tuple(images.add(file, entry.where).reference for file in files)
+        except InvalidInputs as error:
+            errors += error.errors
+            continue
+        except InputError as error:
+            errors.append(error)
+            continue
+        places[len(items)] = entry.where
+        items.append(
+            JobItem(
+                pack_id=pack.pack_id,
+                name=pack.name,
+                entry=EntrySpec(
+                    prompt=entry.prompt,
+                    negative_prompt=entry.negative_prompt,
+                    name=entry.name,
+                    globals=pack.globals,
+                    inputs=references,
+                ),
+                config_snapshot=merge_values(bound),
+            )
+        )
+    if errors:
+        raise InvalidInputs(list({str(error): error for error in errors}.values()))
+    job = Job(
+        name=source.name or (source.packs[0].name if source.packs else "empty"),
+        packs=tuple(items),
+        pipeline=merge_values([_bound(layer, images) for layer in source.pipeline]),
+        settings=merge_values([_bound(layer, images) for layer in settings]),
+        run_config=wanted,
+        seed=source.seed,
+    )
+    return job, places
+
+
+def expand(
+    job: Job, *, images: InputImages, draw: Draw, places: Mapping[int, Where] | None = None
+) -> tuple[Entry, ...]:
+    """Every entry of a job with its plan and seeds.
+
+    Raises:
+        InvalidInputs: entries that cannot be rendered, each with where it stands.
+    """
+    errors: list[InputError] = []
+    entries: list[Entry] = []
+    for index in range(len(job.packs)):
+        where = (places or {}).get(index) or Where(field=f"packs.{index}")
+        try:
+            entries.append(_expand_one(job, index, images=images, draw=draw, where=where))
+        except InvalidInputs as error:
+            errors += error.errors
+        except InputError as error:
+            errors.append(error if str(error.where) else _placed(error, where))
+    if errors:
+        raise InvalidInputs(list({str(error): error for error in errors}.values()))
+    return tuple(entries)
+
+
+def _entries(source: Source) -> Iterator[tuple[PromptPack, PackEntry]]:
+    for pack in source.packs:
+        for entry in pack.entries:
+            yield pack, entry
+
+
+def _bound(layer: Layer, images: InputImages) -> Layer:
+    """A layer with image files replaced by references; their paths are relative to its file."""
+    folder = layer.file.parent if layer.file else Path()
+
+    def read(path: str) -> InputImage:
+        return images.add((folder / path).expanduser().resolve(), layer.where(()))
+
+    return layer.with_values(bind_images(layer.values, read))
+
+
+def _check(config: PipelineConfig, where: Where) -> None:
+    """Refuse at once what no plan can be made of, saying where it stands."""
+    try:
+        StageSequencer().build_plan(config)
+    except InputError as error:
+        raise _placed(error, where) from None
+
+
+def _placed(error: InputError, where: Where) -> InputError:
+    return InputError(error.message, where=where, allowed=error.allowed, value=error.value)
+
+
+def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, where: Where) -> Entry:
+    item = job.packs[index]
+    config = merge(
+        [
+            Layer(job.pipeline, "pipeline"),
+            Layer(item.config_snapshot, "config_snapshot"),
+            Layer(job.run_config.settings(), "run_config"),
+            Layer(job.settings, "settings"),
+        ]
+    )
+    plan = StageSequencer().build_plan(config)
+    inputs = tuple(images[reference.removeprefix(REFERENCE)] for reference in item.entry.inputs)
+    _refuse_unrenderable(plan, item, inputs, where)
+    content = (item.entry.prompt, item.entry.negative_prompt, *(image.sha256 for image in inputs))
+
+    def seed_of(configured: int | None, name: str) -> SeedChoice:
+        return choose(configured, job_seed=job.seed, content=content, name=f"{index}/{name}", draw=draw)
+
+    first = plan.stages[0].generation
+    seed = seed_of(first.seed, "seed") if first else None
+    subseed = seed_of(first.subseed, "subseed") if first and first.subseed_strength else None
+    return Entry(
+        index=index,
+        item=item,
+        texts=_texts(item.entry, job.run_config.loras),
+        plan=StageExecutionPlan(
+            stages=(
+                _with(plan.stages[0], seed=seed, subseed=subseed),
+                *(_with_draws(stage, seed_of) for stage in plan.stages[1:]),
+            )
+        ),
+        count=config.count,
+        seed=seed,
+        subseed=subseed,
+        inputs=inputs,
+        where=where,
+    )
+
+
+def _with_draws(stage: StageExecution, seed_of: Callable[[int | None, str], SeedChoice]) -> StageExecution:
+    """A later stage with its own draws made; without one, it takes the seed of the image it continues."""
+    config = stage.generation
+    if config is None:
+        return stage
+    seed = seed_of(-1, f"{stage.config_key}.seed") if config.seed == -1 else None
+    subseed = seed_of(config.subseed, f"{stage.config_key}.subseed") if config.subseed_strength else None
+    return _with(stage, seed=seed, subseed=subseed)
+
+
+def _with(stage: StageExecution, **chosen: SeedChoice | None) -> StageExecution:
+    values = {name: choice.value for name, choice in chosen.items() if choice}
+    return stage.model_copy(update={"config": stage.config.model_copy(update=values)}) if values else stage
+
+
+def _refuse_unrenderable(
+    plan: StageExecutionPlan, item: JobItem, inputs: Sequence[InputImage], where: Where
+) -> None:
+    if plan.is_empty():
+        raise InputError(
+            "no stage is enabled, so there is nothing to render; enable one, for instance with "
+            "--stages txt2img or txt2img: {enabled: true}.",
+            where=where,
+        )
+    first = plan.stages[0].stage_type
+    if plan.needs_input_images and not inputs:
+        raise InputError(
+            f"the first stage is {first}, which continues images, and there are none; "
+            "name some (inputs: in the pack, --input on the command line) or enable txt2img.",
+            where=where,
+        )
+    if inputs and not plan.needs_input_images:
+        raise InputError(
+            "has input images, but its first stage is txt2img, which takes none; "
+            "leave txt2img out of the stages to continue the images.",
+            where=where,
+        )
+    if not item.entry.prompt and any(stage.generation for stage in plan):
+        raise InputError("has no prompt.", where=where)
+    refiner = plan.stages[0]
+    steps = refiner.generation.steps if refiner.generation else None
+    if refiner.refiner_switch_step and steps and refiner.refiner_switch_step >= steps:
+        raise InputError(
+            f"txt2img.refiner.switch_step is {refiner.refiner_switch_step}, but there are only "
+            f"{steps} steps, so the refiner would never take over.",
+            where=where,
+        )
+
+
+def _texts(entry: EntrySpec, loras: Sequence[Lora]) -> Texts:
+    own = _with_loras(entry.prompt, loras)
+    around = entry.globals
+    return Texts(
+        prompt=_joined(around.prompt, own),
+        negative_prompt=_joined(entry.negative_prompt, around.negative_prompt),
+        own_prompt=own,
+        own_negative_prompt=entry.negative_prompt,
+    )
+
+
+def _joined(first: str, second: str) -> str:
+    return f"{first.rstrip(', ')}, {second}" if first and second else first or second
+
+
+def _with_loras(prompt: str, loras: Sequence[Lora]) -> str:
+    """The prompt with each LoRA appended that does not stand in it."""
+    for lora in loras:
+        if not re.search(rf"<lora:{re.escape(lora.name)}(:[^>]*)?>", prompt):
+            prompt = f"{prompt} {lora.tag}".strip()
+    return prompt
