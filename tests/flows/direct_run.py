@@ -1,0 +1,87 @@
+"""A direct run as a command makes one; `test_prefect_api.py` starts it as a process of its own.
+
+    python direct_run.py TASKS SECONDS
+
+runs TASKS tasks of SECONDS each, four at a time. Every seventh fails, every fifth answers "Cached".
+"""
+
+import asyncio
+import sys
+from contextvars import ContextVar
+
+from flows.prefect_api import cancel_on_interrupt, drain, prefect_api, watch_for_cancel
+from stableflows.errors import StableflowsError
+
+
+def say(line: str) -> None:
+    print(line, flush=True)
+
+
+def main() -> int:
+    tasks, seconds = int(sys.argv[1]), float(sys.argv[2])
+    try:
+        with prefect_api(announce=say) as api:
+            assert "prefect" in sys.modules
+            say(f"{api.source} {api.url}")
+            return asyncio.run(run(tasks, seconds))
+    except StableflowsError as error:
+        say(f"error: {error}")
+        return error.exit_code
+    except KeyboardInterrupt:
+        say("interrupted")
+        return 130
+
+
+cancel_of_this_run: ContextVar[asyncio.Event] = ContextVar("cancel_of_this_run")
+
+
+async def run(tasks: int, seconds: float) -> int:
+    from prefect import flow, get_run_logger, task
+    from prefect.cache_policies import NO_CACHE
+    from prefect.runtime import flow_run
+    from prefect.states import Cancelled, Completed, Failed, State
+
+    @task(cache_policy=NO_CACHE)
+    async def call(i: int) -> State | int:
+        cancel = cancel_of_this_run.get()
+        with_seconds = asyncio.create_task(cancel.wait())
+        done, _ = await asyncio.wait({with_seconds}, timeout=seconds)
+        with_seconds.cancel()
+        if done:
+            return Cancelled()
+        if i % 7 == 3:
+            raise StableflowsError(f"call {i} failed") if i % 2 else ValueError(f"call {i} broke")
+        return Completed(name="Cached", data=i) if i % 5 == 0 else i
+
+    @flow(name="direct run")
+    async def job() -> State:
+        get_run_logger().info("hello from the flow")
+        cancel = cancel_of_this_run.get()
+        watcher = asyncio.create_task(watch_for_cancel(flow_run.id, cancel, every=0.5))
+        at_once = asyncio.Semaphore(4)
+
+        async def one(i: int) -> State | int | None:
+            async with at_once:
+                return None if cancel.is_set() else await call(i)
+
+        say(f"flow run {flow_run.id}")
+        try:
+            results = await asyncio.gather(*map(one, range(tasks)), return_exceptions=True)
+        finally:
+            watcher.cancel()
+        if cancel.is_set():
+            return Cancelled()
+        failed = sum(isinstance(result, Exception) for result in results)
+        return Failed(message=f"{failed} of {tasks} failed") if failed else Completed()
+
+    cancel = asyncio.Event()
+    cancel_of_this_run.set(cancel)
+    with cancel_on_interrupt(cancel):
+        state = await job(return_state=True)
+        drained = await drain(state.state_details.flow_run_id)
+    say(f"{state.name} {state.message} {'drained' if drained else 'not drained'}")
+    return 130 if state.is_cancelled() else int(state.is_failed())
+
+
+if __name__ == "__main__":
+    sys.exit(main())
