@@ -59,6 +59,7 @@ def read_job(
     settings: Sequence[Layer] = (),
     run_config: RunConfig | None = None,
     inputs: Sequence[Path] = (),
+    first_seed: int | None = None,
 ) -> tuple[Job, dict[int, Where]]:
     """The job that pack files and a command line make together, checked, and where each entry stands.
 
@@ -66,6 +67,7 @@ def read_job(
         images: takes up every image that the job names.
         settings: layers above all others, those of the command line.
         inputs: images that every entry without inputs of its own continues.
+        first_seed: of every entry's first image, in place of what packs say.
 
     Raises:
         InvalidInputs: everything that is wrong with it, each with file, line and field.
@@ -78,10 +80,10 @@ def read_job(
         layers = [*pack.layers, *entry.layers]
         try:
             bound = [_bound(layer, images) for layer in layers]
-            above = [Layer(wanted.settings(), "run_config"), *(_bound(layer, images) for layer in settings)]
-            _check(merge([*source.pipeline, *bound, *above]), entry.where)
             files = entry.inputs or tuple(inputs)
             references = tuple(images.add(file, entry.where).reference for file in files)
+            above = [Layer(wanted.settings(), "run_config"), *(_bound(layer, images) for layer in settings)]
+            _check(merge([_default(files), *source.pipeline, *bound, *above]), entry.where)
         except InvalidInputs as error:
             errors += error.errors
             continue
@@ -112,6 +114,7 @@ def read_job(
         settings=merge_values([_bound(layer, images) for layer in settings]),
         run_config=wanted,
         seed=source.seed,
+        first_seed=first_seed,
     )
     return job, places
 
@@ -145,6 +148,11 @@ def _entries(source: Source) -> Iterator[tuple[PromptPack, PackEntry]]:
             yield pack, entry
 
 
+def _default(inputs: Sequence[object]) -> Layer:
+    """What runs if nobody says anything: txt2img, unless there are images to continue."""
+    return Layer({"txt2img": {"enabled": not inputs}}, "defaults")
+
+
 def _bound(layer: Layer, images: InputImages) -> Layer:
     """A layer with image files replaced by references; their paths are relative to its file."""
     folder = layer.file.parent if layer.file else Path()
@@ -171,6 +179,7 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, where:
     item = job.packs[index]
     config = merge(
         [
+            _default(item.entry.inputs),
             Layer(job.pipeline, "pipeline"),
             Layer(item.config_snapshot, "config_snapshot"),
             Layer(job.run_config.settings(), "run_config"),
@@ -186,7 +195,8 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, where:
         return choose(configured, job_seed=job.seed, content=content, name=f"{index}/{name}", draw=draw)
 
     first = plan.stages[0].generation
-    seed = seed_of(first.seed, "seed") if first else None
+    configured = job.first_seed if job.first_seed is not None or first is None else first.seed
+    seed = seed_of(configured, "seed") if first else None
     subseed = seed_of(first.subseed, "subseed") if first and first.subseed_strength else None
     return Entry(
         index=index,

@@ -9,6 +9,7 @@ from typing import Annotated, Any, Literal
 from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
 from stableflows.config.base import Strict
+from stableflows.config.generation import Seed
 from stableflows.config.layers import Layer, explain
 from stableflows.errors import InvalidInputs
 from stableflows.packs.model import Globals
@@ -133,6 +134,8 @@ class Job(Strict):
     run_config: RunConfig = RunConfig()
     seed: Annotated[int, Field(ge=0)] = 0
     """What seeds that are left out are derived from."""
+    first_seed: Seed | None = None
+    """Of every entry's first image, in place of what packs say."""
 
     @property
     def job_id(self) -> str:

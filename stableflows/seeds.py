@@ -9,13 +9,13 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Literal
 
 from stableflows.config.base import Strict
 from stableflows.config.generation import MAX_SEED
 
-__all__ = ["Draw", "SeedChoice", "choose", "draw"]
+__all__ = ["Draw", "Draws", "SeedChoice", "choose"]
 
 Draw = Callable[[str], int]
 """Gives the seed for a name; a run that repeats another gives the recorded one."""
@@ -28,9 +28,15 @@ class SeedChoice(Strict):
     how: Literal["fixed", "derived", "drawn"]
 
 
-def draw(_name: str) -> int:
-    """A new seed, from the operating system's randomness."""
-    return secrets.randbelow(MAX_SEED + 1)
+class Draws:
+    """Draws seeds from the operating system's randomness, each name once, and remembers them."""
+
+    def __init__(self, recorded: Mapping[str, int] | None = None) -> None:
+        """Args: recorded: the draws of an earlier run, which are used again."""
+        self.made: dict[str, int] = dict(recorded or {})
+
+    def __call__(self, name: str) -> int:
+        return self.made.setdefault(name, secrets.randbelow(MAX_SEED + 1))
 
 
 def choose(

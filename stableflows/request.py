@@ -1,0 +1,188 @@
+"""What a person asks for, on the command line, in Prefect's form or through its API, and what comes of it.
+
+    RenderRequest --prepare--> Prepared (job, entries, calls)
+
+Nothing here contacts a server or writes a file.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Any
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, JsonValue
+
+from stableflows.calls import StageCall, schedule
+from stableflows.config.flat import set_in
+from stableflows.config.generation import Seed
+from stableflows.config.layers import Layer
+from stableflows.entries import Entry, expand, read_job
+from stableflows.errors import InputError, Where
+from stableflows.inputs import InputImages
+from stableflows.job import Job, RunConfig
+from stableflows.packs import free_text, read_sources
+from stableflows.seeds import Draws
+from stableflows.stages import StageType
+
+__all__ = ["Prepared", "RenderRequest", "parse_settings", "prepare", "prepare_job"]
+
+
+class RenderRequest(BaseModel):
+    """A render, as it is asked for. Prefect's UI draws its form from this model."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    packs: tuple[str, ...] = Field(
+        (), title="Packs", description="Pack files, globs, pack lists, a job file."
+    )
+    prompt: str | None = Field(None, title="Prompt", description="A free-text prompt in place of packs.")
+    negative_prompt: str = Field("", title="Negative prompt", description="Of the free-text prompt.")
+    inputs: tuple[str, ...] = Field(
+        (), title="Input images", description="Images to continue, where the first stage is not txt2img."
+    )
+    stages: tuple[StageType, ...] | None = Field(
+        None, title="Stages", description="Exactly these stages run, in place of those that packs enable."
+    )
+    settings: dict[str, JsonValue] = Field(
+        default_factory=dict,
+        title="Settings",
+        description='Settings above all packs, such as {"txt2img": {"steps": 30}}.',
+    )
+    seed: Seed | None = Field(
+        None, title="Seed", description="Of every entry's first image; -1 draws anew. Left out: as packs say."
+    )
+    count: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None, title="Images an entry", description="In place of what packs say."
+    )
+    server: str | None = Field(
+        None,
+        title="Server",
+        description="URL or block name. Left out: STABLEFLOWS_SERVER, the block webui-server/default, "
+        "else the embedded sandbox.",
+    )
+    out: str = Field("outputs", title="Output folder", description="The folder that holds all runs.")
+    job: str | None = Field(
+        None, title="Job", description="Id of a saved job, in place of packs and settings."
+    )
+    again: str | None = Field(
+        None, title="Again", description="A run id: that run's job once more, with its recorded seeds."
+    )
+    run_config: RunConfig | None = Field(None, title="Run config", description="See docs/jobs.md.")
+
+    @property
+    def root(self) -> Path:
+        return Path(self.out).expanduser().resolve()
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A job, ready to be sent: every entry, every call in order."""
+
+    job: Job
+    entries: tuple[Entry, ...]
+    calls: tuple[StageCall, ...]
+    images: InputImages
+    draws: Mapping[str, int] = field(default_factory=dict)
+    warnings: tuple[str, ...] = ()
+
+    @property
+    def image_count(self) -> int:
+        """Final images."""
+        last = {entry.index: len(entry.plan) - 1 for entry in self.entries}
+        return sum(call.n for call in self.calls if call.stage == last[call.entry])
+
+
+def prepare(request: RenderRequest) -> Prepared:
+    """Read what is asked for, check it, and resolve everything that is random.
+
+    Raises:
+        InputError: what was asked for cannot be rendered; InvalidInputs names everything at once.
+    """
+    if request.prompt is not None and request.packs:
+        raise InputError("give packs or a prompt, not both.", where=Where(field="--prompt"))
+    inputs = [Path(path).expanduser().resolve() for path in request.inputs]
+    if request.packs:
+        source = read_sources(request.packs)
+    elif request.prompt is not None or inputs:
+        source = free_text(request.prompt or "", request.negative_prompt)
+    else:
+        raise InputError("nothing to render: name a pack, or give --prompt or --input.")
+    images = InputImages()
+    job, places = read_job(
+        source,
+        images=images,
+        settings=_layers(request),
+        run_config=_run_config(request, source.run_config),
+        inputs=inputs,
+        first_seed=request.seed,
+    )
+    draws = Draws()
+    entries = expand(job, images=images, draw=draws, places=places)
+    return Prepared(job, entries, schedule(entries), images, draws.made, source.warnings)
+
+
+def prepare_job(job: Job, *, inputs: Path, recorded: Mapping[str, int] | None = None) -> Prepared:
+    """A saved job, ready to be sent.
+
+    Args:
+        inputs: the folder in which its input images are kept.
+        recorded: the draws of an earlier run, which are used again.
+
+    Raises:
+        InputError: an image of it is gone, or it was saved by a version that allowed what this one refuses.
+    """
+    images, draws = InputImages(inputs), Draws(recorded)
+    entries = expand(job, images=images, draw=draws)
+    return Prepared(job, entries, schedule(entries), images, draws.made)
+
+
+def _run_config(request: RenderRequest, written: Layer | None) -> RunConfig:
+    given = request.run_config or (RunConfig.read(written) if written else None)
+    if given is None or "prompt_source" not in given.model_fields_set:
+        kind = "pack" if request.packs else "text" if request.prompt is not None else "image"
+        given = (given or RunConfig()).model_copy(update={"prompt_source": kind})
+    return given
+
+
+def _layers(request: RenderRequest) -> list[Layer]:
+    """The request's own settings, above those of all files."""
+    layers = []
+    if request.stages is not None:
+        toggles = {stage.value: {"enabled": stage in request.stages} for stage in StageType}
+        layers.append(Layer(toggles, "--stages"))
+    if request.count is not None:
+        layers.append(Layer({"count": request.count}, "--count"))
+    if request.settings:
+        layers.append(Layer(request.settings, "--set"))
+    return layers
+
+
+def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
+    """`txt2img.steps=30` ... as one nested mapping; a value is read as YAML reads it.
+
+    Raises:
+        InputError: an argument has no `=`, or its value is no YAML.
+    """
+    settings: dict[str, Any] = {}
+    for argument in arguments:
+        name, equals, text = argument.partition("=")
+        path = tuple(part.strip() for part in name.split("."))
+        if not equals or not all(path):
+            raise InputError(
+                f"{argument!r} is no setting; write it as FIELD=VALUE, such as txt2img.steps=30.",
+                where=Where(field="--set"),
+            )
+        try:
+            value = yaml.safe_load(text)
+        except yaml.YAMLError:
+            value = text  # free text, such as a prompt with a colon in it
+        section: Any = settings
+        for part in path[:-1]:
+            section = section.get(part, {}) if isinstance(section, dict) else None
+            if not isinstance(section, dict):
+                raise InputError(f"{argument!r} contradicts another one.", where=Where(field="--set"))
+        set_in(settings, path, value)
+    return settings
