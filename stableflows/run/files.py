@@ -1,0 +1,229 @@
+"""Writing files so that a process killed at any instant leaves no half-written one.
+
+A whole file is written beside its place, synced, and renamed in. A line is appended and synced; what a
+kill can leave is one torn last line, which the next append seals off and which readers skip.
+"""
+
+from __future__ import annotations
+
+import errno
+import json
+import logging
+import os
+import shutil
+import tempfile
+from collections.abc import Iterator
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Any
+from uuid import uuid4
+
+from filelock import FileLock
+
+from stableflows.errors import InputError
+
+__all__ = [
+    "PARTIAL_SUFFIX",
+    "append_line",
+    "as_json",
+    "check_writable",
+    "free_space",
+    "one_line",
+    "read_lines",
+    "sync_directory",
+    "write_new",
+    "write_whole",
+]
+
+log = logging.getLogger(__name__)
+
+PARTIAL_SUFFIX = ".part"
+"""Ends the name of a file that is being written; one that outlives its process was cut off by a kill."""
+
+
+def write_whole(path: Path, data: bytes) -> None:
+    """Put `data` at `path`, in place of what may be there: all of it or, after a kill, none.
+
+    Raises:
+        OSError: as the system says (no space, no permission); nothing half-written is left.
+    """
+    partial = _write_beside(path, data)
+    try:
+        partial.replace(path)
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    sync_directory(path.parent)
+
+
+def write_new(path: Path, data: bytes) -> None:
+    """As `write_whole`, but never in place of anything, also when two processes try at once.
+
+    Raises:
+        FileExistsError: there is something at `path`; it is untouched.
+        OSError: as the system says; nothing half-written is left.
+    """
+    if path.exists():
+        raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path))
+    partial = _write_beside(path, data)
+    try:
+        _move_to_free_place(partial, path)
+    finally:
+        partial.unlink(missing_ok=True)
+    sync_directory(path.parent)
+
+
+def _move_to_free_place(partial: Path, path: Path) -> None:
+    if os.name == "nt":
+        partial.rename(path)  # Windows refuses an existing target by itself.
+        return
+    try:
+        os.link(partial, path)  # POSIX rename replaces; link does not.
+    except FileExistsError:
+        raise
+    except OSError as error:
+        # File systems without hard links (exFAT, some network shares) say so in one of these ways.
+        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+            raise
+        if path.exists():
+            raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None
+        partial.rename(path)
+
+
+def _write_beside(path: Path, data: bytes) -> Path:
+    partial = path.with_name(f".{uuid4().hex[:12]}{PARTIAL_SUFFIX}")
+    try:
+        with partial.open("xb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+    except OSError:
+        partial.unlink(missing_ok=True)
+        raise
+    return partial
+
+
+def sync_directory(directory: Path) -> None:
+    """Make the names in `directory` survive a power cut; Windows does so without being asked."""
+    if os.name == "nt":
+        return
+    handle = os.open(directory, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def as_json(data: Any) -> bytes:
+    """JSON that a person can read, with a line's end."""
+    return _encoded(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def one_line(data: Any) -> str:
+    """JSON on one line; a value that JSON does not know is written as text."""
+    return json.dumps(data, ensure_ascii=False, default=str, separators=(",", ":"))
+
+
+def _encoded(text: str) -> bytes:
+    # A server's answer can hold half a surrogate pair, which UTF-8 has no bytes for; "\ud83d", which this
+    # makes of it, is what JSON calls it.
+    return text.encode("utf-8", "backslashreplace")
+
+
+def append_line(path: Path, text: str, *, lock: bool) -> None:
+    """Append one line and sync it.
+
+    Args:
+        path: a file in an existing folder; it is created if it is not there.
+        text: the line, without its end.
+        lock: hold an operating-system lock (beside the file, `<name>.lock`; it dies with its holder)
+            meanwhile, for a file to which several processes append.
+
+    Raises:
+        ValueError: `text` is more than one line.
+        OSError: as the system says; a part of the line may be there, which readers skip.
+    """
+    if "\n" in text:
+        raise ValueError("one line at a time")
+    with FileLock(f"{path}.lock") if lock else nullcontext():
+        is_new = not path.exists()
+        with path.open("a+b") as file:
+            line = _encoded(text) + b"\n"
+            file.write(b"\n" + line if _ends_torn(file) else line)
+            file.flush()
+            os.fsync(file.fileno())
+        if is_new:
+            sync_directory(path.parent)
+
+
+def _ends_torn(file: Any) -> bool:
+    """Whether the last line of a file opened for reading has no end."""
+    if file.seek(0, os.SEEK_END) == 0:
+        return False
+    file.seek(-1, os.SEEK_END)
+    return bool(file.read(1) != b"\n")
+
+
+def read_lines(path: Path) -> Iterator[dict[str, Any]]:
+    """The JSON objects in a file of lines, in order; none if there is no such file.
+
+    A line that is not a whole JSON object was torn by a kill or a power cut, or is just being written: it
+    is skipped.
+    """
+    try:
+        file = path.open("rb")
+    except FileNotFoundError:
+        return
+    with file:
+        for number, line in enumerate(file, 1):
+            try:
+                value = json.loads(line)
+            except ValueError:  # also of a character cut in half
+                value = None
+            if isinstance(value, dict):
+                yield value
+            elif line.strip():
+                log.info("%s:%d is torn and was skipped", path, number)
+
+
+def free_space(path: Path) -> int:
+    """Bytes that are free where `path` is or would be created."""
+    existing = path.absolute()
+    while not existing.exists():
+        existing = existing.parent
+    return shutil.disk_usage(existing).free
+
+
+REASONS = {
+    errno.EACCES: "there is no permission to write to it",
+    errno.EPERM: "there is no permission to write to it",
+    errno.EROFS: "it is on a read-only file system",
+    errno.ENOSPC: "the disk is full",
+    errno.EDQUOT: "the disk quota is used up",
+    errno.ENOTDIR: "a part of that path is a file, not a folder",
+    errno.EEXIST: "it is a file, not a folder",
+    errno.ENAMETOOLONG: "the path is too long",
+}
+
+
+def check_writable(root: Path) -> None:
+    """Create the output folder if need be, and see that a file can be written into it.
+
+    Raises:
+        InputError: it cannot; with the reason. Folders that were created on the way are gone again.
+    """
+    missing: list[Path] = []
+    try:
+        missing = [folder for folder in (root, *root.parents) if not folder.exists()]
+        root.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryFile(dir=root) as probe:
+            probe.write(b"stableflows")
+            probe.flush()
+    except OSError as error:
+        for folder in missing:
+            if folder.is_dir():
+                folder.rmdir()
+        reason = REASONS.get(error.errno or 0, error.strerror or str(error))
+        raise InputError(
+            f"The output folder {root} cannot be written: {reason}. Name another with --out DIR."
+        ) from None

@@ -1,0 +1,202 @@
+"""The folder of one run: who writes what where, so that nothing is lost and nothing overwritten."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from datetime import datetime
+from itertools import count
+from pathlib import Path
+from typing import Any
+
+from pydantic import ValidationError
+
+from stableflows.errors import InputError, StableflowsError
+from stableflows.results import CallRecord
+from stableflows.run import names
+from stableflows.run.files import (
+    PARTIAL_SUFFIX,
+    append_line,
+    as_json,
+    one_line,
+    read_lines,
+    sync_directory,
+    write_new,
+    write_whole,
+)
+from stableflows.run.plan_record import PlanRecord
+from stableflows.stages import StageType
+
+__all__ = ["RunFolder"]
+
+
+class RunFolder:
+    """`<root>/<run>/`. Made by `create` or `open`.
+
+    Attributes:
+        root: the output root, absolute.
+        name: of the run's folder in it.
+        images, stages: folders of the finished images and of those of the stages in between.
+        plan_file, calls_file, manifest_file, csv_file, gallery_file, log_file: see docs/results.md.
+    """
+
+    def __init__(self, root: Path, name: str) -> None:
+        self.root = root.absolute()
+        self.name = name
+        self.path = self.root / name
+        self.images = self.path
+        self.stages = self.path / "stages"
+        self.plan_file = self.path / "plan.json"
+        self.calls_file = self.path / "calls.jsonl"
+        self.manifest_file = self.path / "manifest.json"
+        self.csv_file = self.path / "results.csv"
+        self.gallery_file = self.path / "index.html"
+        self.log_file = self.path / "run.jsonl"
+
+    @classmethod
+    def create(cls, root: Path, job_name: str, run_id: str, now: datetime) -> RunFolder:
+        """A folder of this run alone, also when another process starts one in the same instant.
+
+        Args:
+            now: in the zone in which the user reads dates.
+
+        Raises:
+            OSError: it cannot be created (see `files.check_writable` for a message to the user).
+        """
+        root.mkdir(parents=True, exist_ok=True)
+        wanted = names.run_name(now.date(), job_name, run_id)
+        for number in count(1):
+            folder = cls(root, wanted if number == 1 else f"{wanted}-{number}")
+            try:
+                folder.path.mkdir()  # Making a folder is atomic: only one process succeeds.
+            except FileExistsError:
+                continue
+            break
+        folder.stages.mkdir()
+        sync_directory(folder.path)
+        sync_directory(folder.root)
+        return folder
+
+    @classmethod
+    def open(cls, root: Path, name: str) -> RunFolder:
+        """The folder of an earlier run.
+
+        Raises:
+            InputError: there is none of that name.
+        """
+        runs = sorted(plan.parent.name for plan in root.glob("*/plan.json"))
+        if name not in runs:
+            raise InputError(f"There is no run {name!r} in {root}.", allowed=runs, value=name)
+        return cls(root, name)
+
+    def relative(self, path: Path) -> str:
+        """`path` as records have it: relative to the output root, with forward slashes."""
+        return path.relative_to(self.root).as_posix()
+
+    def save_image(
+        self,
+        data: bytes,
+        *,
+        final: bool,
+        entry: int,
+        stage: StageType,
+        index: int,
+        n: int,
+        seed: int | None,
+        prompt: str,
+        suffix: str,
+    ) -> Path:
+        """Write an image as the server sent it. It is on disk, whole, when this returns.
+
+        Args:
+            final: whether its stage is the last of its entry.
+            entry: index of the entry in the run, from 0 (as in `CallRecord`).
+            index: of the image among the entry's `n`, from 0.
+            suffix: of the file, such as ".png".
+
+        Returns:
+            Where it is. A kill between an image and its record in calls.jsonl leaves an image that is
+            rendered again; if the file is there already with other bytes, it stays, and the new one's
+            name ends in `-r2`, `-r3`, ...
+
+        Raises:
+            OSError: it cannot be written; nothing half-written is left.
+        """
+        if final:
+            path = self.images / names.image_name(entry + 1, prompt, seed, index=index, n=n, suffix=suffix)
+        else:
+            path = self.stages / names.stage_image_name(
+                entry + 1, stage, seed, index=index, n=n, suffix=suffix
+            )
+        for number in count(1):
+            place = path if number == 1 else path.with_stem(f"{path.stem}-r{number}")
+            try:
+                write_new(place, data)
+            except FileExistsError:
+                if place.read_bytes() != data:
+                    continue
+            break
+        return place
+
+    def record_call(self, record: CallRecord) -> None:
+        """Append a finished call to calls.jsonl; it is on disk when this returns.
+
+        Raises:
+            OSError: it cannot be written.
+        """
+        append_line(self.calls_file, one_line(record.model_dump(mode="json")), lock=False)
+
+    def calls(self) -> list[CallRecord]:
+        """All recorded calls, in the order in which they finished; a line that a kill tore is left out.
+
+        Raises:
+            StableflowsError: a whole line is no call record.
+        """
+        try:
+            return [CallRecord.model_validate(data) for data in read_lines(self.calls_file)]
+        except ValidationError as error:
+            raise StableflowsError(_not_readable(self.calls_file, error)) from None
+
+    def write_plan(self, plan: PlanRecord | Mapping[str, Any]) -> None:
+        """Write plan.json, once.
+
+        Raises:
+            FileExistsError: it is written already; it is untouched.
+            ValidationError: a mapping that is no plan record.
+        """
+        record = plan if isinstance(plan, PlanRecord) else PlanRecord.model_validate(plan)
+        write_new(self.plan_file, as_json(record.model_dump(mode="json")))
+
+    def plan(self) -> PlanRecord:
+        """What plan.json says.
+
+        Raises:
+            StableflowsError: there is none (the run ended before it was written), or it cannot be read.
+        """
+        try:
+            return PlanRecord.model_validate(json.loads(self.plan_file.read_bytes()))
+        except FileNotFoundError:
+            raise StableflowsError(
+                f"{self.path} has no plan.json: that run ended before its first request."
+            ) from None
+        except (ValidationError, ValueError) as error:
+            raise StableflowsError(_not_readable(self.plan_file, error)) from None
+
+    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+        """Write manifest.json in place of an earlier one; `stableflows.run.manifest.write` composes it."""
+        write_whole(self.manifest_file, as_json(manifest))
+
+    def discard_partial_files(self) -> None:
+        """Delete what a kill left half-written. Only for who takes the run up again: another process
+        that is writing here would lose its file."""
+        for folder in (self.images, self.stages):
+            for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
+                partial.unlink()
+
+
+def _not_readable(path: Path, error: ValueError) -> str:
+    what = str(error)
+    if isinstance(error, ValidationError):
+        first = error.errors()[0]
+        what = ": ".join(filter(None, (".".join(map(str, first["loc"])), first["msg"])))
+    return f"{path}: {what}. The file was edited, or written by another version of Stableflows."
