@@ -64,6 +64,7 @@ class Source:
     Attributes:
         pipeline: the job file's pipeline config, as layers below those of the packs.
         run_config: the job file's run_config as it was written; validated by `stableflows.job`.
+        warnings: what was read as the format says, but may be meant otherwise; each with its place.
     """
 
     packs: tuple[PromptPack, ...]
@@ -71,3 +72,4 @@ class Source:
     run_config: Layer | None = None
     name: str | None = None
     seed: int = 0
+    warnings: tuple[str, ...] = ()

@@ -1,0 +1,165 @@
+"""From what somebody names to packs. A new format is one reader in `READERS`."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+from stableflows.errors import InputError, Where
+from stableflows.packs.document import read_document
+from stableflows.packs.fields import gather, input_files
+from stableflows.packs.files import find_files
+from stableflows.packs.job_file import JobFile, NamedPack, read_job
+from stableflows.packs.model import PackEntry, PromptPack, Source
+from stableflows.packs.prompts import faults, plain_prompt
+from stableflows.packs.text_pack import read_text_pack
+from stableflows.packs.yaml_pack import read_pack
+
+__all__ = ["READERS", "free_text", "read_sources"]
+
+
+def _read_structured(file: Path) -> Source | JobFile:
+    document = read_document(file)
+    if "packs" not in document.data:
+        return read_pack(document)
+    if "entries" in document.data:
+        raise InputError(
+            "a file has `packs` (a job or a list of packs) or `entries` (a pack), not both.",
+            where=document.where("entries"),
+        )
+    return read_job(document)
+
+
+READERS: dict[str, Callable[[Path], Source | JobFile]] = {
+    ".yaml": _read_structured,
+    ".yml": _read_structured,
+    ".json": _read_structured,
+    ".txt": read_text_pack,
+}
+"""What reads a file, by its suffix in lower case."""
+
+
+def read_sources(arguments: Sequence[str | Path]) -> Source:
+    """All packs that `arguments` name: pack files, pack lists, patterns; or one job file.
+
+    Args:
+        arguments: paths or glob patterns, relative to the current folder. What a pattern matches is read in
+            the order of its name.
+
+    Raises:
+        InvalidInputs: everything that is wrong with them, each with file, line and field; but not the
+            settings, which can only be judged when all layers are known (`config.layers.merge`).
+    """
+    if not arguments:
+        raise InputError("no pack was named.")
+    reading = _Reading()
+    files = [file for argument in arguments for file in reading.find(argument)]
+    sources = [source for file in files if (source := reading.source(file))]
+    if reading.standing_alone and len(files) > 1:
+        reading.errors.append(
+            InputError(
+                "is a job file, with settings of the whole job, and must be named alone; "
+                "add the other packs to its `packs`.",
+                where=Where(reading.standing_alone[0]),
+            )
+        )
+    if reading.errors:
+        raise gather(reading.errors)
+    whole = sources[0] if len(sources) == 1 else Source(packs=())
+    return replace(
+        whole,
+        packs=tuple(pack for source in sources for pack in source.packs),
+        warnings=(*(each for source in sources for each in source.warnings), *reading.repeated()),
+    )
+
+
+def free_text(prompt: str, negative_prompt: str = "", inputs: Sequence[str | Path] = ()) -> Source:
+    """A single entry that stands in no file.
+
+    Args:
+        inputs: image files or patterns, relative to the current folder; with them `prompt` may be empty.
+
+    Raises:
+        InvalidInputs: there is nothing to render, a prompt has something unresolved, or a file is missing.
+    """
+    errors: list[InputError] = []
+    for name, text in (("prompt", prompt), ("negative prompt", negative_prompt)):
+        errors += faults(text, Where(field=name))
+    files = input_files([str(each) for each in inputs], Path(), Where(field="input"), errors)
+    if not prompt.strip() and not inputs:
+        errors.append(InputError("the prompt is empty, and there is no input image."))
+    if errors:
+        raise gather(errors)
+    entry = PackEntry(plain_prompt(prompt).strip(), plain_prompt(negative_prompt).strip(), inputs=files)
+    return Source((PromptPack("prompt", "prompt", (entry,)),))
+
+
+class _Reading:
+    """One call of `read_sources`: what was read, and all that was wrong."""
+
+    def __init__(self) -> None:
+        self.errors: list[InputError] = []
+        self.standing_alone: list[Path] = []
+        self._times: Counter[Path] = Counter()
+
+    def find(self, pattern: str | Path, base: Path | None = None, where: Where | None = None) -> list[Path]:
+        """The files of that name or pattern; none, and an error, if there are none."""
+        try:
+            return find_files(pattern, base=base, where=where, suffixes=READERS)
+        except InputError as error:
+            self.errors.append(error)
+            return []
+
+    def source(self, file: Path) -> Source | None:
+        """What `file` holds, with the packs that it names; None, and errors, if that cannot be read."""
+        read = self._read(file)
+        if not isinstance(read, JobFile):
+            return read
+        if read.stands_alone:
+            self.standing_alone.append(file)
+        packs: list[PromptPack] = []
+        warnings: list[str] = []
+        for one in read.packs:
+            for source in self._named(one, file) if isinstance(one, NamedPack) else [Source((one,))]:
+                packs += source.packs
+                warnings += source.warnings
+        return replace(read.source, packs=tuple(packs), warnings=tuple(warnings))
+
+    def repeated(self) -> list[str]:
+        """A word on each file named more than once: patterns overlap easily, and double a night's work."""
+        return [
+            f"{file}: is named {times} times, and rendered as often."
+            for file, times in self._times.items()
+            if times > 1
+        ]
+
+    def _named(self, one: NamedPack, named_in: Path) -> Iterator[Source]:
+        for file in self.find(one.pattern, named_in.parent, one.where):
+            read = self._read(file)
+            if isinstance(read, JobFile):
+                self.errors.append(
+                    InputError(
+                        f"{file} is itself a job file or a list of packs; name its packs here.",
+                        where=one.where,
+                    )
+                )
+            elif read:
+                yield read
+
+    def _read(self, file: Path) -> Source | JobFile | None:
+        reader = READERS.get(file.suffix.lower())
+        try:
+            if reader is None:
+                ending = f"that end with {file.suffix}" if file.suffix else "without an ending"
+                raise InputError(
+                    f"files {ending} are not read; packs end with {', '.join(READERS)}.", where=Where(file)
+                )
+            read = reader(file)
+        except InputError as error:
+            self.errors.append(error)
+            return None
+        if isinstance(read, Source):
+            self._times[file.resolve()] += 1
+        return read

@@ -1,0 +1,106 @@
+"""The block text form of a pack, as people have kept their prompts for years.
+
+# a comment
+a lighthouse at dusk,                 lines of an entry are joined with one space
+calm sea, (<embedding:sharp>:0.87)
+neg: text, watermark
+
+a lighthouse in fog                   a blank line ends an entry
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from stableflows.errors import InputError, Where
+from stableflows.packs.fields import gather
+from stableflows.packs.files import read_text
+from stableflows.packs.model import PackEntry, PromptPack, Source
+from stableflows.packs.prompts import faults, plain_prompt
+
+__all__ = ["read_text_pack"]
+
+NEGATIVE = re.compile(r"neg\s*:", re.IGNORECASE)
+MEANT_AS_NEGATIVE = re.compile(r"negative(?:[ _]prompt)?\s*:", re.IGNORECASE)
+
+
+@dataclass
+class _Block:
+    """The lines of one entry."""
+
+    first_line: int
+    positive: list[str] = field(default_factory=list)
+    negative: list[str] = field(default_factory=list)
+
+
+def read_text_pack(file: Path) -> Source:
+    """The pack in `file`.
+
+    A line without `neg:` below a `neg:` line is part of the prompt, as the format has it; since it is
+    seldom meant so, it is in the warnings. So is a companion `.json`, which is not read.
+
+    Raises:
+        InputError: the file cannot be read, or is no text.
+        InvalidInputs: it has no entry, an entry has no prompt, or a prompt something unresolved.
+    """
+    errors: list[InputError] = []
+    warnings: list[str] = []
+    blocks: list[_Block] = []
+    block: _Block | None = None
+    for number, raw in enumerate(read_text(file).split("\n"), start=1):
+        line = raw.strip()
+        where = Where(file, number)
+        if not line:
+            block = None
+        elif not line.startswith("#"):
+            if block is None:
+                block = _Block(number)
+                blocks.append(block)
+            errors += faults(line, where)
+            _add(block, plain_prompt(line), where, warnings)
+    entries = [_entry(file, each, errors) for each in blocks]
+    if not blocks:
+        errors.append(InputError("holds no entry.", where=Where(file)))
+    if errors:
+        raise gather(errors)
+    warnings += _companion(file)
+    return Source((PromptPack(file.stem, file.stem, tuple(entries), file),), warnings=tuple(warnings))
+
+
+def _add(block: _Block, line: str, where: Where, warnings: list[str]) -> None:
+    if mark := NEGATIVE.match(line):
+        block.negative.append(line[mark.end() :].strip())
+        return
+    if MEANT_AS_NEGATIVE.match(line):
+        warnings.append(f"{where}: counts as prompt; only 'neg:' makes a line negative.")
+    elif block.negative:
+        warnings.append(f"{where}: counts as prompt; below a 'neg:' line each negative line needs its own.")
+    block.positive.append(line)
+
+
+def _entry(file: Path, block: _Block, errors: list[InputError]) -> PackEntry:
+    where = Where(file, block.first_line)
+    if not block.positive:
+        errors.append(InputError("this entry has only negative lines, and no prompt.", where=where))
+    return PackEntry(
+        prompt=" ".join(block.positive),
+        negative_prompt=" ".join(filter(None, block.negative)),
+        where=where,
+    )
+
+
+def _companion(file: Path) -> list[str]:
+    """A word on the `.json` of the same stem, in which StableNew keeps the pack's matrix and config."""
+    companion = file.with_suffix(".json")
+    if not companion.is_file():
+        return []
+    try:
+        if "packs" in json.loads(read_text(companion)):
+            return []  # a job file or pack list that happens to have this name
+    except (InputError, ValueError, RecursionError, TypeError):
+        pass  # whatever it is, it is not read
+    advice = "put settings into a YAML pack or a job file, or give them with --set"
+    return [f"{companion}: neither its matrix nor its config is read with {file.name}; {advice}."]
