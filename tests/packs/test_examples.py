@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 
 import pytest
@@ -14,8 +15,10 @@ from stableflows.packs import read_sources
 from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageType
 from stableflows.webui.kinds import NameKind
+from tests.packs.conftest import Write
 
-PACKS = Path(__file__).parents[2] / "packs"
+ROOT = Path(__file__).parents[2]
+PACKS, DOCS = ROOT / "packs", ROOT / "docs"
 
 SANDBOX = {
     NameKind.CHECKPOINT: {"sandbox_base_v1", "sandbox_portrait_v2", "sandbox_anime_xl"},
@@ -72,3 +75,24 @@ def test_the_text_demo_is_three_entries_with_its_embeddings_resolved() -> None:
     assert [bool(entry.negative_prompt) for entry in pack.entries] == [True, True, False]
     assert pack.entries[0].negative_prompt == "text, watermark, easynegative_sb"
     assert "(sharp_sb:0.87)" in pack.entries[1].prompt
+
+
+EXAMPLES = re.findall(
+    r"^```(yaml|json)\n(.*?)^```", (DOCS / "packs.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+)
+assert EXAMPLES
+
+
+@pytest.mark.parametrize(("suffix", "text"), EXAMPLES)
+def test_every_example_of_the_docs_is_read(write: Write, suffix: str, text: str) -> None:
+    write("a.txt", "a\n")
+    write("portraits/b.yaml", "entries: [b]\n")
+    write("keepers/c.png", b"\x89PNG")
+    text = text.replace('"a.txt', '"../a.txt').replace('"portraits', '"../portraits')
+    source = read_sources([write(f"here/example.{suffix}", text)])
+    for pack in source.packs:
+        for entry in pack.entries:
+            merge([*source.pipeline, *pack.layers, *entry.layers])
+    assert source.packs
+    if source.run_config:
+        RunConfig.read(source.run_config)
