@@ -140,9 +140,18 @@ class Job(Strict):
     @property
     def job_id(self) -> str:
         """SHA-256 of the job's content: the same job has the same id."""
-        text = json.dumps(self.model_dump(mode="json"), sort_keys=True, separators=(",", ":"))
-        return hashlib.sha256(text.encode()).hexdigest()
+        return _sha256(self.model_dump(mode="json"))
+
+    @property
+    def config_hash(self) -> str:
+        """What the job's maker calls its config, else SHA-256 of the config above and below the packs."""
+        return self.run_config.config_hash or _sha256({"pipeline": self.pipeline, "settings": self.settings})
 
     @property
     def mode(self) -> Literal["prompt_pack_batch", "single"]:
         return "single" if self.run_config.prompt_source == "text" else "prompt_pack_batch"
+
+
+def _sha256(content: Any) -> str:
+    text = json.dumps(content, sort_keys=True, separators=(",", ":"))
+    return hashlib.sha256(text.encode()).hexdigest()

@@ -67,6 +67,7 @@ class RenderRequest(BaseModel):
     job: str | None = Field(
         None, title="Job", description="Id of a saved job, in place of packs and settings."
     )
+    title: str | None = Field(None, title="Title", description="What the run is called in Prefect.")
     again: str | None = Field(
         None, title="Again", description="A run id: that run's job once more, with its recorded seeds."
     )

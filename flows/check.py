@@ -1,0 +1,38 @@
+"""A plan held against the server that it names, for `--plan`: without Prefect, and without rendering."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from stableflows.webui.names import load_names
+
+from flows.server import SANDBOX, by_url
+from stableflows.errors import InvalidInputs, ServerError
+from stableflows.preflight import check_names, warnings_of
+from stableflows.request import Prepared
+from stableflows.webui.client import WebUIClient
+
+__all__ = ["check_plan"]
+
+
+async def check_plan(prepared: Prepared, name: str, source: str, *, root: Path) -> str:
+    """A line that says whether every name of the plan exists on the server.
+
+    Raises:
+        InvalidInputs: names that the server does not have.
+        InputError: `name` is no URL.
+    """
+    config = None if name == SANDBOX else by_url(name, source)
+    if config is None:
+        return f"unchecked: {name} is looked up when the run starts"
+    try:
+        async with WebUIClient(config) as client:
+            await client.wait_ready(0)
+            capabilities = await client.probe()
+            problems = check_names(prepared.entries, await load_names(client), capabilities)
+    except ServerError as error:
+        return f"unchecked: {error}"
+    if problems:
+        raise InvalidInputs(problems)
+    warnings = warnings_of(prepared.entries, root=root, megapixel_limit=config.megapixel_limit)
+    return "\n".join([f"checked: {config.label} has every name of the plan", *warnings])

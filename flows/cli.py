@@ -1,0 +1,16 @@
+"""The console script `stableflows`: the same commands as `python -m flows.run` and its siblings."""
+
+from __future__ import annotations
+
+from cyclopts import App
+
+from flows import run
+
+__all__ = ["app", "main"]
+
+app = App(name="stableflows", help="Render prompt packs through Stable Diffusion WebUI servers, overnight.")
+app.command(run.app, name="run")
+
+
+def main() -> None:
+    run.main(app)

@@ -1,0 +1,111 @@
+"""What `--plan` prints: entries, stages, requests, images, checkpoints and seeds, before anything is sent."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from stableflows.entries import Entry
+from stableflows.payload import output_size
+from stableflows.request import Prepared
+
+__all__ = ["plan_as_data", "print_plan"]
+
+
+def plan_as_data(prepared: Prepared) -> dict[str, Any]:
+    """The plan as JSON data: what the run will be, to the count."""
+    requests = Counter(call.entry for call in prepared.calls)
+    return {
+        "job_id": prepared.job.job_id,
+        "name": prepared.job.name,
+        "total_entries": len(prepared.entries),
+        "total_requests": len(prepared.calls),
+        "total_images": prepared.image_count,
+        "checkpoints": _checkpoints(prepared.entries),
+        "entries": [
+            {
+                "pack_id": entry.item.pack_id,
+                "pack_name": entry.item.name,
+                "name": entry.item.entry.name,
+                "prompt": entry.texts.prompt,
+                "negative_prompt": entry.texts.negative_prompt,
+                "mode": entry.plan.mode,
+                "stages": [stage.stage_type.value for stage in entry.plan],
+                "requests": requests[entry.index],
+                "images": entry.count * max(1, len(entry.inputs)),
+                "size": _size(entry),
+                "checkpoints": _checkpoints((entry,)),
+                "seed": entry.seed.model_dump() if entry.seed else None,
+            }
+            for entry in prepared.entries
+        ],
+        "calls": [call.model_dump(mode="json", exclude={"label"}) for call in prepared.calls],
+        "warnings": list(prepared.warnings),
+    }
+
+
+def print_plan(prepared: Prepared, console: Console) -> None:
+    """The plan for a person: two lines an entry, and the sums."""
+    requests = Counter(call.entry for call in prepared.calls)
+    width = max(20, console.width - 4)
+    for entry in prepared.entries:
+        size = _size(entry)
+        images = entry.count * max(1, len(entry.inputs))
+        details = [
+            " > ".join(_stages(entry)),
+            f"{size[0]}×{size[1]}" if size else "",
+            ", ".join(_checkpoints((entry,))) or "the server's checkpoint",
+            f"seed {entry.seed.value} ({entry.seed.how})" if entry.seed else "",
+            f"{_counted(requests[entry.index], 'request')}, {_counted(images, 'image')}",
+        ]
+        title = Text(f"{entry.index + 1:>3} {entry.title}", style="bold")
+        title.truncate(width, overflow="ellipsis")
+        console.print(title)
+        console.print(Padding(Text(" · ".join(part for part in details if part)), (0, 0, 0, 4)))
+    stages = Counter(call.stage_type.value for call in prepared.calls)
+    by_stage = ", ".join(f"{count} {stage}" for stage, count in stages.items())
+    console.print(
+        f"{_counted(len(prepared.entries), 'entry')}, {_counted(len(prepared.calls), 'request')} "
+        f"({by_stage or 'none'}), {_counted(prepared.image_count, 'image')}"
+    )
+    for warning in prepared.warnings:
+        console.print(Text(f"Warning: {warning}", style="yellow"))
+
+
+def _counted(n: int, word: str) -> str:
+    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
+    return f"{n} {word if n == 1 else plural}"
+
+
+def _stages(entry: Entry) -> list[str]:
+    """Stage names, with what is added to txt2img in brackets."""
+    names = []
+    for stage in entry.plan:
+        extra = [
+            word for word, on in (("hires", stage.hires_enabled), ("refiner", stage.refiner_enabled)) if on
+        ]
+        names.append(stage.stage_type.value + (f" [{'+'.join(extra)}]" if extra else ""))
+    return names
+
+
+def _size(entry: Entry) -> tuple[int, int] | None:
+    size = (entry.inputs[0].width, entry.inputs[0].height) if entry.inputs else None
+    for stage in entry.plan:
+        size = output_size(stage, size)
+    return size
+
+
+def _checkpoints(entries: tuple[Entry, ...]) -> list[str]:
+    """Names of the checkpoints that the entries name, each once, in the order in which they are needed."""
+    names: dict[str, None] = {}
+    for entry in entries:
+        for stage in entry.plan:
+            config = stage.generation
+            for name in (config.checkpoint if config else None, stage.refiner_model_name):
+                if name:
+                    names[name] = None
+    return list(names)

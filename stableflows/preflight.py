@@ -1,0 +1,157 @@
+"""Before the first generating request: every name is looked up, and all problems are told at once."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from stableflows.config.base import named_fields
+from stableflows.entries import Entry
+from stableflows.errors import InputError, InvalidInputs, Where
+from stableflows.payload import output_size
+from stableflows.run.files import free_space
+from stableflows.server_state import OptionChanges, ServerState
+from stableflows.stages import StageType
+from stableflows.webui.capabilities import Capabilities
+from stableflows.webui.client import WebUIClient
+from stableflows.webui.kinds import NameKind
+from stableflows.webui.names import NotFound, ServerNames, load_names, lora_tags
+from stableflows.webui.serverstate import pixel_options, troubling_options
+
+__all__ = ["check_names", "preflight", "warnings_of"]
+
+BYTES_PER_PIXEL = 2.2
+"""Of a PNG of a rendered picture; noise needs 3, a flat drawing 1 and less."""
+
+READY_SECONDS = 30.0
+"""How long a server that is starting is waited for when a run begins."""
+
+WORDS = {
+    NameKind.AD_MODEL: "ADetailer model",
+    NameKind.HIRES_UPSCALER: "upscaler for hires",
+    NameKind.LORA: "LoRA",
+    NameKind.VAE: "VAE",
+}
+
+
+@dataclass(frozen=True)
+class _Use:
+    kind: NameKind
+    name: str
+    field: str
+
+
+async def preflight(
+    client: WebUIClient, entries: tuple[Entry, ...], *, root: Path, sandbox: bool = False
+) -> ServerState:
+    """Wait for the server, learn what it has, and refuse what it does not.
+
+    Raises:
+        WebUIError: the server is down, needs a password, or is no WebUI.
+        InvalidInputs: every name that it does not have, each with where it stands and the nearest names.
+    """
+    await client.wait_ready(READY_SECONDS)
+    capabilities = await client.probe()
+    await client.refresh()
+    names = await load_names(client)
+    options = await client.options()
+    problems = check_names(entries, names, capabilities)
+    if problems:
+        raise InvalidInputs(problems)
+    changes = OptionChanges.of(root, client.config.server_identity, options)
+    return ServerState(
+        config=client.config,
+        capabilities=capabilities,
+        names=names,
+        options=options,
+        pixel_options=pixel_options(options, capabilities.family),
+        changes=changes,
+        sandbox=sandbox,
+        warnings=(
+            *warnings_of(entries, root=root, megapixel_limit=client.config.megapixel_limit),
+            *(str(trouble) for trouble in troubling_options(options)),
+        ),
+    )
+
+
+def check_names(
+    entries: tuple[Entry, ...], names: ServerNames, capabilities: Capabilities
+) -> list[InputError]:
+    """Everything that the entries name and the server does not have; one error a name and place."""
+    errors: dict[str, InputError] = {}
+    for entry in entries:
+        for use in _uses(entry):
+            found = names.find(use.kind, use.name)
+            if isinstance(found, NotFound):
+                error = _unknown(use, found, entry.where)
+                errors.setdefault(str(error), error)
+        for error in _impossible(entry, capabilities):
+            errors.setdefault(str(error), error)
+    return list(errors.values())
+
+
+def _uses(entry: Entry) -> Iterator[_Use]:
+    prompts = {entry.texts.prompt, entry.texts.own_prompt or ""}
+    for stage in entry.plan:
+        for path, kind, name in named_fields(stage.config, f"{stage.config_key}."):
+            yield _Use(kind, name, path)
+        config = stage.generation
+        if config is not None:
+            prompts |= {config.prompt or ""}
+        for title in (config.alwayson_scripts if config else None) or {}:
+            yield _Use(NameKind.SCRIPT, title, f"{stage.config_key}.alwayson_scripts")
+    for prompt in sorted(prompts):
+        for tag in lora_tags(prompt):
+            yield _Use(NameKind.LORA, tag.name, "prompt")
+
+
+def _unknown(use: _Use, found: NotFound, where: Where) -> InputError:
+    word = WORDS.get(use.kind, use.kind.value.replace("_", " "))
+    place = Where(where.file, where.line, use.field)
+    if found.suggestions:
+        hint = f" Did you mean {' or '.join(map(repr, found.suggestions))}?"
+    else:
+        hint = f" It has: {', '.join(found.existing[:12])}." if found.existing else " It has none."
+    return InputError(f"the server has no {word} {use.name!r}.{hint}", where=place)
+
+
+def _impossible(entry: Entry, capabilities: Capabilities) -> Iterator[InputError]:
+    for stage in entry.plan:
+        if stage.stage_type is StageType.ADETAILER and not capabilities.adetailer:
+            yield InputError(
+                "the server has no ADetailer; install the extension there (Extensions tab, "
+                "Bing-su/adetailer), or leave the stage out.",
+                where=Where(entry.where.file, entry.where.line, "adetailer"),
+            )
+        if stage.refiner_switch_step and not capabilities.has_option("refiner_switch_by_sample_steps"):
+            yield InputError(
+                "the server cannot switch the refiner at a step; use switch_at, a fraction.",
+                where=Where(entry.where.file, entry.where.line, "txt2img.refiner.switch_step"),
+            )
+
+
+def warnings_of(
+    entries: tuple[Entry, ...], *, root: Path | None, megapixel_limit: float | None = None
+) -> list[str]:
+    """What can be rendered but may go wrong: too little disk space, more pixels than the server bears."""
+    warnings = []
+    needed = 0.0
+    for entry in entries:
+        images = entry.count * max(1, len(entry.inputs))
+        size = (entry.inputs[0].width, entry.inputs[0].height) if entry.inputs else None
+        for stage in entry.plan:
+            size = output_size(stage, size)
+            pixels = size[0] * size[1] if size else 0
+            needed += images * pixels * BYTES_PER_PIXEL
+            if megapixel_limit and pixels / 1e6 > megapixel_limit:
+                warnings.append(
+                    f"entry {entry.index + 1}: {stage.stage_type} makes {pixels / 1e6:.1f} megapixels, "
+                    f"above the server's limit of {megapixel_limit:g}"
+                )
+    free = free_space(root) if root else None
+    if free is not None and needed > free:
+        warnings.append(
+            f"the plan needs about {needed / 1e9:.1f} GB of disk, and {root} has {free / 1e9:.1f} GB free"
+        )
+    return warnings

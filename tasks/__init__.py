@@ -1,0 +1,1 @@
+"""Prefect tasks: one per stage type, and those around them."""

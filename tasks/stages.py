@@ -1,0 +1,100 @@
+"""One Prefect task per stage type. They decorate; what a call does is `stableflows.stage_runner`.
+
+Retries belong here and nowhere else: what may pass by itself is tried again, once the server is ready; a
+stalled call, which was interrupted and waited out, once; what the server refused or did differently, never.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from prefect import Task, task
+from prefect.cache_policies import NO_CACHE
+from prefect.client.schemas.objects import State, TaskRun
+from prefect.runtime import task_run
+from prefect.states import Cancelled
+
+from stableflows.calls import StageCall
+from stableflows.results import ImageRecord, StageOutput
+from stableflows.stage_runner import StageRunner
+from stableflows.stages import StageType
+from stableflows.webui.errors import Interrupted, Stalled, WebUIError
+
+__all__ = ["STAGE_TASKS", "adetailer", "img2img", "txt2img", "upscale"]
+
+RETRY_DELAYS = [1.0, 5.0, 15.0]
+"""Seconds before each further try."""
+RESTART_SECONDS = 180.0
+"""How long a server that went away is waited for before a further try."""
+
+
+async def _may_pass(_task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
+    error = await state.aresult(raise_on_failure=False)
+    if isinstance(error, Stalled):
+        return run.run_count <= 1
+    return isinstance(error, WebUIError) and error.retryable
+
+
+stage_task = task(
+    task_run_name="{call.label}",
+    retries=len(RETRY_DELAYS),
+    retry_delay_seconds=RETRY_DELAYS,
+    retry_condition_fn=_may_pass,
+    cache_policy=NO_CACHE,  # the store decides what was rendered; see ARCHITECTURE.md
+    persist_result=False,
+    log_prints=False,
+)
+
+
+async def _run(runner: StageRunner, call: StageCall, before: ImageRecord | None) -> StageOutput | State[None]:
+    attempt = task_run.run_count or 1
+    runner.attempts[call.call_id] = attempt
+    try:
+        if attempt > 1:
+            await runner.client.wait_ready(RESTART_SECONDS)
+        return await runner.run(call, before)
+    except Interrupted:
+        if runner.cancel.is_set():
+            return Cancelled(message="Cancelled; the server was interrupted.")
+        raise
+
+
+@stage_task
+async def txt2img(
+    runner: StageRunner, call: StageCall, before: ImageRecord | None = None
+) -> StageOutput | State[None]:
+    """Draw images from a prompt."""
+    return await _run(runner, call, before)
+
+
+@stage_task
+async def img2img(
+    runner: StageRunner, call: StageCall, before: ImageRecord | None = None
+) -> StageOutput | State[None]:
+    """Change an image by a prompt."""
+    return await _run(runner, call, before)
+
+
+@stage_task
+async def upscale(
+    runner: StageRunner, call: StageCall, before: ImageRecord | None = None
+) -> StageOutput | State[None]:
+    """Enlarge an image."""
+    return await _run(runner, call, before)
+
+
+@stage_task
+async def adetailer(
+    runner: StageRunner, call: StageCall, before: ImageRecord | None = None
+) -> StageOutput | State[None]:
+    """Find faces, hands or persons in an image, and repaint each."""
+    return await _run(runner, call, before)
+
+
+STAGE_TASKS: Mapping[StageType, Task[Any, Any]] = {
+    StageType.TXT2IMG: txt2img,
+    StageType.IMG2IMG: img2img,
+    StageType.UPSCALE: upscale,
+    StageType.ADETAILER: adetailer,
+}
