@@ -108,7 +108,7 @@ def prepare(request: RenderRequest) -> Prepared:
     if request.packs:
         source = read_sources(request.packs)
     elif request.prompt is not None or inputs:
-        source = free_text(request.prompt or "", request.negative_prompt)
+        source = free_text(request.prompt or "", request.negative_prompt, inputs)
     else:
         raise InputError("nothing to render: name a pack, or give --prompt or --input.")
     images = InputImages()

@@ -8,7 +8,7 @@ say the same. One setting under two names is accepted while the values are equal
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from stableflows.errors import InputError, Where
@@ -78,8 +78,13 @@ def _leaves(
             yield written, belongs, value
 
 
-def nested(values: Mapping[str, Any], where: Where | None = None) -> tuple[dict[str, Any], dict[Path, Path]]:
+def nested(
+    values: Mapping[str, Any], place: Callable[[Path], Where] | None = None
+) -> tuple[dict[str, Any], dict[Path, Path]]:
     """`values` in the nested form, and where each leaf was written.
+
+    Args:
+        place: says where a key stands, for messages.
 
     Raises:
         InputError: one setting has two values under two names, or a stage is not a mapping.
@@ -87,18 +92,18 @@ def nested(values: Mapping[str, Any], where: Where | None = None) -> tuple[dict[
     result: dict[str, Any] = {}
     origin: dict[Path, Path] = {}
     seen: dict[Path, Any] = {}
-    file = where.file if where else None
+    place = place or (lambda written: Where(field=".".join(written)))
     for written, belongs, value in _leaves(values):
         if belongs in SECTIONS:
             raise InputError(
-                f"must be a mapping of settings, not {value!r}; to switch it on, write {{enabled: true}}",
-                where=Where(file, where.line if where else None, ".".join(written)),
+                f"must be a mapping of settings, not {value!r}; to switch it on, write {{enabled: true}}.",
+                where=place(written),
             )
         if belongs in seen and seen[belongs] != value:
             raise InputError(
                 f"says {value!r}, but {'.'.join(origin[belongs])} is the same setting "
-                f"and says {seen[belongs]!r}; keep one",
-                where=Where(file, where.line if where else None, ".".join(written)),
+                f"and says {seen[belongs]!r}; keep one.",
+                where=place(written),
             )
         seen[belongs], origin[belongs] = value, written
         set_in(result, belongs, value)

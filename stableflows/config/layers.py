@@ -61,7 +61,7 @@ def merge_values(layers: Sequence[Layer]) -> dict[str, Any]:
     """
     merged: dict[str, Any] = {}
     for layer in layers:
-        values, written = nested(layer.values, layer.where(()))
+        values, written = nested(layer.values, layer.where)
         for path in written:
             set_in(merged, path, _get(values, path))
     return merged
@@ -75,7 +75,7 @@ def merge(layers: Sequence[Layer]) -> PipelineConfig:
     """
     origin: dict[FieldPath, tuple[Layer, FieldPath]] = {}
     for layer in layers:
-        _, written = nested(layer.values, layer.where(()))
+        _, written = nested(layer.values, layer.where)
         origin |= {path: (layer, place) for path, place in written.items()}
     try:
         return PipelineConfig.model_validate(merge_values(layers))

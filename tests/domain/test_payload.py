@@ -107,7 +107,9 @@ def test_sampling_field(stage: str, field: str, value: Any, api_name: str) -> No
     check(request(stage, {field: value}), api_name, value)
 
 
-OPTIONAL = [row for row in SAMPLING if row[0] not in {"sampler", "steps", "cfg_scale", "prompt", "negative_prompt"}]
+OPTIONAL = [
+    row for row in SAMPLING if row[0] not in {"sampler", "steps", "cfg_scale", "prompt", "negative_prompt"}
+]
 
 
 @pytest.mark.parametrize("stage", ["txt2img", "img2img", "adetailer"])
@@ -151,7 +153,9 @@ def test_refiner() -> None:
     sent = request("txt2img", {"refiner": {"enabled": True, "checkpoint": "r", "switch_at": 0.6}})
     check(sent, "refiner_checkpoint", "r")
     check(sent, "refiner_switch_at", 0.6)
-    stepped = request("txt2img", {"steps": 40, "refiner": {"enabled": True, "checkpoint": "r", "switch_step": 30}})
+    stepped = request(
+        "txt2img", {"steps": 40, "refiner": {"enabled": True, "checkpoint": "r", "switch_step": 30}}
+    )
     check(stepped, "refiner_switch_at", 0.75)
     assert stepped.body["override_settings"] == {"refiner_switch_by_sample_steps": True}
     left_open = request("txt2img", {"refiner": {"enabled": True, "checkpoint": "r"}})
@@ -204,7 +208,9 @@ def test_upscale_through_img2img() -> None:
 
 
 def test_upscale_through_the_sd_upscale_script() -> None:
-    sent = request("upscale", {"mode": "sd_upscale", "upscaler": "Lanczos", "tile_size": 768, "tile_overlap": 32})
+    sent = request(
+        "upscale", {"mode": "sd_upscale", "upscaler": "Lanczos", "tile_size": 768, "tile_overlap": 32}
+    )
     assert sent.body["script_name"] == "SD upscale"
     assert sent.body["script_args"] == ["", 32, "Lanczos", 2.0]
     assert (sent.body["width"], sent.body["height"]) == (768, 768)
@@ -261,7 +267,9 @@ def test_any_number_of_units() -> None:
 
 
 def test_adetailer_stands_beside_other_scripts() -> None:
-    scripts = request("adetailer", {"alwayson_scripts": {"ControlNet": {"args": [1]}}}).body["alwayson_scripts"]
+    scripts = request("adetailer", {"alwayson_scripts": {"ControlNet": {"args": [1]}}}).body[
+        "alwayson_scripts"
+    ]
     assert set(scripts) == {"ControlNet", "ADetailer"}
 
 

@@ -46,7 +46,11 @@ def test_all_on_keeps_the_order_and_metadata_stay_on_txt2img() -> None:
     assert [stage.stage_type for stage in full] == list(StageType)
     assert full.mode == "txt2img_then_img2img_then_upscale_then_adetailer"
     first, *rest = full
-    assert (first.refiner_enabled, first.refiner_model_name, first.refiner_switch_step) == (True, "refiner_xl", 12)
+    assert (first.refiner_enabled, first.refiner_model_name, first.refiner_switch_step) == (
+        True,
+        "refiner_xl",
+        12,
+    )
     assert (first.hires_enabled, first.hires_upscaler_name) == (True, "Latent")
     assert (first.hires_denoise_strength, first.hires_scale_factor) == (0.4, 1.5)
     for stage in rest:
@@ -146,7 +150,12 @@ def test_later_stages_take_the_sampling_that_they_leave_open() -> None:
     assert isinstance(img2img, Img2ImgConfig)
     assert isinstance(adetailer, ADetailerConfig)
     assert txt2img.checkpoint == "top"
-    assert (img2img.sampler, img2img.steps, img2img.cfg_scale, img2img.checkpoint) == ("Heun", 9, 4.5, "second")
+    assert (img2img.sampler, img2img.steps, img2img.cfg_scale, img2img.checkpoint) == (
+        "Heun",
+        9,
+        4.5,
+        "second",
+    )
     assert (adetailer.sampler, adetailer.steps, adetailer.checkpoint) == ("Heun", 9, "second")
     assert adetailer.clip_skip == 2
 

@@ -1,0 +1,30 @@
+# Thin: each target is one or two commands that can be typed by hand.
+PYTHON ?= python3
+BIN := .venv/bin
+
+.PHONY: demo test check lock clean
+
+demo: .venv/ready
+	$(BIN)/python -m flows.run packs/demo.yaml --server sandbox
+
+test: .venv/ready
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+check: .venv/ready
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+lock: .venv/ready
+	$(BIN)/uv pip compile --universal --no-emit-index-url --upgrade --quiet --group dev pyproject.toml -o requirements.lock
+
+# uv, from the index, installs the lock in seconds where pip takes a minute.
+.venv/ready: requirements.lock pyproject.toml
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check uv
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -r requirements.lock
+	$(BIN)/uv pip install --quiet --python $(BIN)/python --no-deps --editable .
+	touch .venv/ready
+
+clean:
+	rm -rf .venv outputs
