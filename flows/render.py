@@ -128,10 +128,10 @@ class _Run:
             config, sandbox = await stack.enter_async_context(serving(self.request.server, self.reporter.say))
             client = await stack.enter_async_context(WebUIClient(config))
             target = PreflightTarget(client, prepared.entries, self.request.root, sandbox, self.cancel)
-            state = await preflight(target, return_state=True)
+            state: State[Any] = await preflight(target, return_state=True)
             if state.is_cancelled():
                 raise RunCancelled("cancelled")
-            server: ServerState = await state.aresult()
+            server = await state.aresult()
             for warning in (*prepared.warnings, *server.warnings):
                 self.reporter.say(f"Warning: {warning}")
             self._open(prepared, client, server)

@@ -105,7 +105,7 @@ async def _block(name: str) -> ServerConfig | None:
             await client.read_block_document_by_name(name=name, block_type_slug=slug)
         except ObjectNotFound:
             return None
-    block = await WebUIServer.aload(name)
+        block: WebUIServer = await WebUIServer.aload(name, client=client)
     return block.server_config(name)
 
 

@@ -18,7 +18,6 @@ from stableflows.run.plan_record import (
     PlannedEntry,
     PlannedStage,
     PlanRecord,
-    SeedRecord,
 )
 from stableflows.run.runlog import Event, RunLog
 from stableflows.server_state import ServerState
@@ -70,7 +69,8 @@ def _planned(entry: Entry, calls: Sequence[PlannedCall]) -> PlannedEntry:
             for image in entry.inputs
         ),
         mode=entry.plan.mode,
-        seed=SeedRecord(value=entry.seed.value, how=entry.seed.how) if entry.seed else None,
+        seed=entry.seed,
+        subseed=entry.subseed,
         count=entry.count,
         stages=tuple(PlannedStage.model_validate(stage.model_dump(mode="json")) for stage in entry.plan),
         calls=tuple(call.call_id for call in calls if call.entry == entry.index),

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from stableflows.config import (
     ADetailerConfig,
@@ -24,7 +24,11 @@ from stableflows.stages import StageExecution, StageType
 
 __all__ = ["SourceImage", "StageRequest", "Texts", "build_request", "output_size"]
 
-TXT2IMG, IMG2IMG, EXTRAS = "/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"
+GenerationPath = Literal["/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"]
+
+TXT2IMG: GenerationPath = "/sdapi/v1/txt2img"
+IMG2IMG: GenerationPath = "/sdapi/v1/img2img"
+EXTRAS: GenerationPath = "/sdapi/v1/extra-single-image"
 
 Size = tuple[int, int]
 
@@ -58,7 +62,7 @@ class StageRequest:
     """
 
     stage_type: StageType
-    path: str
+    path: GenerationPath
     body: dict[str, Any]
     n_images: int
     size: Size | None
@@ -175,7 +179,7 @@ def _generation(call: _Call, config: GenerationConfig) -> dict[str, Any]:
     return body
 
 
-def _txt2img(call: _Call) -> tuple[str, dict[str, Any]]:
+def _txt2img(call: _Call) -> tuple[GenerationPath, dict[str, Any]]:
     config = call.execution.config
     assert isinstance(config, Txt2ImgConfig)  # noqa: S101 (the sequencer built it)
     if call.source is not None:
@@ -208,7 +212,7 @@ def _source(call: _Call) -> SourceImage:
     return call.source
 
 
-def _img2img(call: _Call) -> tuple[str, dict[str, Any]]:
+def _img2img(call: _Call) -> tuple[GenerationPath, dict[str, Any]]:
     config = call.execution.config
     assert isinstance(config, Img2ImgConfig)  # noqa: S101
     size = output_size(call.execution, _source(call).size)
@@ -218,7 +222,7 @@ def _img2img(call: _Call) -> tuple[str, dict[str, Any]]:
     return IMG2IMG, body
 
 
-def _upscale(call: _Call) -> tuple[str, dict[str, Any]]:
+def _upscale(call: _Call) -> tuple[GenerationPath, dict[str, Any]]:
     config, source = call.execution.config, _source(call)
     if isinstance(config, ExtrasUpscale):
         body = {"image": source.data, "resize_mode": 0, **request_fields(config)}
@@ -238,7 +242,7 @@ def _upscale(call: _Call) -> tuple[str, dict[str, Any]]:
     return IMG2IMG, body
 
 
-def _adetailer(call: _Call) -> tuple[str, dict[str, Any]]:
+def _adetailer(call: _Call) -> tuple[GenerationPath, dict[str, Any]]:
     config = call.execution.config
     assert isinstance(config, ADetailerConfig)  # noqa: S101
     body = _img2img_body(call, config, output_size(call.execution, _source(call).size))
@@ -250,7 +254,7 @@ def _adetailer(call: _Call) -> tuple[str, dict[str, Any]]:
     return IMG2IMG, body
 
 
-_BUILDERS: Mapping[StageType, Callable[[_Call], tuple[str, dict[str, Any]]]] = {
+_BUILDERS: Mapping[StageType, Callable[[_Call], tuple[GenerationPath, dict[str, Any]]]] = {
     StageType.TXT2IMG: _txt2img,
     StageType.IMG2IMG: _img2img,
     StageType.UPSCALE: _upscale,

@@ -6,23 +6,28 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stableflows.config import SDUpscale
 from stableflows.config.base import named_fields
 from stableflows.entries import Entry
 from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.payload import output_size
 from stableflows.run.files import free_space
 from stableflows.server_state import OptionChanges, ServerState
-from stableflows.stages import StageType
+from stableflows.silent_faults import positive_prompts, silent_faults
 from stableflows.webui.capabilities import Capabilities
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.kinds import NameKind
-from stableflows.webui.names import NotFound, ServerNames, load_names, lora_tags
+from stableflows.webui.names import NotFound, ServerNames, load_names
+from stableflows.webui.prompts import lora_tags
 from stableflows.webui.serverstate import pixel_options, troubling_options
 
 __all__ = ["check_names", "preflight", "warnings_of"]
 
 BYTES_PER_PIXEL = 2.2
 """Of a PNG of a rendered picture; noise needs 3, a flat drawing 1 and less."""
+
+MOST_NAMED = 12
+"""Names that an error lists where none is like the one that was written."""
 
 READY_SECONDS = 30.0
 """How long a server that is starting is waited for when a run begins."""
@@ -86,49 +91,35 @@ def check_names(
             if isinstance(found, NotFound):
                 error = _unknown(use, found, entry.where)
                 errors.setdefault(str(error), error)
-        for error in _impossible(entry, capabilities):
+        for error in silent_faults(entry, capabilities):
             errors.setdefault(str(error), error)
     return list(errors.values())
 
 
 def _uses(entry: Entry) -> Iterator[_Use]:
-    prompts = {entry.texts.prompt, entry.texts.own_prompt or ""}
     for stage in entry.plan:
         for path, kind, name in named_fields(stage.config, f"{stage.config_key}."):
             yield _Use(kind, name, path)
-        config = stage.generation
-        if config is not None:
-            prompts |= {config.prompt or ""}
-        for title in (config.alwayson_scripts if config else None) or {}:
-            yield _Use(NameKind.SCRIPT, title, f"{stage.config_key}.alwayson_scripts")
-    for prompt in sorted(prompts):
+        if isinstance(stage.config, SDUpscale):
+            yield _Use(NameKind.SCRIPT, "SD upscale", "upscale.mode")
+    for place, prompt in positive_prompts(entry):
         for tag in lora_tags(prompt):
-            yield _Use(NameKind.LORA, tag.name, "prompt")
+            yield _Use(NameKind.LORA, tag.name, place)
 
 
 def _unknown(use: _Use, found: NotFound, where: Where) -> InputError:
     word = WORDS.get(use.kind, use.kind.value.replace("_", " "))
-    place = Where(where.file, where.line, use.field)
+    message = f"the server has no {word} {use.name!r}"
+    if found.reason:
+        message += f": {found.reason}"
     if found.suggestions:
-        hint = f" Did you mean {' or '.join(map(repr, found.suggestions))}?"
+        message += f". Did you mean {' or '.join(map(repr, found.suggestions[:3]))}?"
+    elif found.existing:
+        more = ", ..." if len(found.existing) > MOST_NAMED else ""
+        message += f". It has: {', '.join(found.existing[:MOST_NAMED])}{more}."
     else:
-        hint = f" It has: {', '.join(found.existing[:12])}." if found.existing else " It has none."
-    return InputError(f"the server has no {word} {use.name!r}.{hint}", where=place)
-
-
-def _impossible(entry: Entry, capabilities: Capabilities) -> Iterator[InputError]:
-    for stage in entry.plan:
-        if stage.stage_type is StageType.ADETAILER and not capabilities.adetailer:
-            yield InputError(
-                "the server has no ADetailer; install the extension there (Extensions tab, "
-                "Bing-su/adetailer), or leave the stage out.",
-                where=Where(entry.where.file, entry.where.line, "adetailer"),
-            )
-        if stage.refiner_switch_step and not capabilities.has_option("refiner_switch_by_sample_steps"):
-            yield InputError(
-                "the server cannot switch the refiner at a step; use switch_at, a fraction.",
-                where=Where(entry.where.file, entry.where.line, "txt2img.refiner.switch_step"),
-            )
+        message += "." if found.reason else "; it has none."
+    return InputError(message, where=Where(where.file, where.line, use.field))
 
 
 def warnings_of(

@@ -19,7 +19,8 @@ from stableflows.webui.capabilities import Capabilities
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.infotext import parse_infotext
 from stableflows.webui.models import WebUIReply
-from stableflows.webui.names import ServerNames, lora_tags
+from stableflows.webui.names import ServerNames, checkpoint_names
+from stableflows.webui.prompts import lora_tags
 from stableflows.webui.server import ServerConfig
 
 __all__ = ["OptionChanges", "ServerState", "settle"]
@@ -125,7 +126,7 @@ class ServerState:
         hashes = {
             ("checkpoint", name): checkpoint.sha256 or checkpoint.hash
             for checkpoint in self.names.checkpoints
-            for name in (checkpoint.title, checkpoint.model_name, checkpoint.filename_only)
+            for name in checkpoint_names(checkpoint)
             if checkpoint.sha256 or checkpoint.hash
         }
         return KeyContext(
@@ -159,12 +160,13 @@ class ServerState:
         ]
         reported = [parse_infotext(text) for text in reply.infotexts] if reply else []
         found: dict[tuple[str, str], str | None] = {}
-        for text in texts:
-            for tag in lora_tags(text):
+        for prompt in texts:
+            for tag in lora_tags(prompt):
+                key = tag.hash_key
                 found["lora", tag.name] = next(
-                    (i.lora_hashes[tag.name] for i in reported if tag.name in i.lora_hashes), None
+                    (text.lora_hashes[key] for text in reported if key in text.lora_hashes), None
                 )
-            for name in self.names.embeddings_in(text):
+            for name in self.names.embeddings_in(prompt):
                 found["embedding", name] = None  # reported only when a prompt was newly encoded
         return found
 
