@@ -82,6 +82,7 @@ document.addEventListener("click", (event) => {
   step = steps.includes(link) ? steps.indexOf(link) : steps.length - 1;
   show();
   viewer.showModal();
+  viewer.focus();
 });
 
 const keys = {

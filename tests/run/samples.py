@@ -7,10 +7,8 @@ import io
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import Any
 
-import pytest
 from PIL import Image, ImageDraw
 
 from stableflows.job import EntrySpec, Job, JobItem
@@ -190,8 +188,3 @@ class Sample:
                 **fields,
             )
         )
-
-
-@pytest.fixture
-def sample(tmp_path: Path) -> Sample:
-    return Sample(RunFolder.create(tmp_path / "outputs", "sample", RUN_ID, NOW))
