@@ -23,6 +23,7 @@ from rich.table import Table
 from rich.text import Text
 
 from flows.hooks import Ending
+from flows.wording import counted
 from stableflows.calls import StageCall
 from stableflows.request import Prepared
 from stableflows.results import BatchResult, EntryStatus, StageOutput
@@ -86,8 +87,8 @@ class ConsoleReporter:
         self._last_stage = {entry.index: len(entry.plan) - 1 for entry in prepared.entries}
         self._total = prepared.image_count
         self.say(
-            f"{len(prepared.entries)} entries, {len(prepared.calls)} requests, {self._total} images; "
-            f"into {folder.path}"
+            f"{counted(len(prepared.entries), 'entry')}, {counted(len(prepared.calls), 'request')}, "
+            f"{counted(self._total, 'image')}; into {folder.path}"
         )
         self._task = self._progress.add_task("", total=self._total)
         self._progress.start()
@@ -139,14 +140,14 @@ class ConsoleReporter:
 def _table(result: BatchResult) -> Table:
     table = Table(header_style="bold")
     table.add_column("#", justify="right")
-    table.add_column("prompt", overflow="ellipsis", no_wrap=True, max_width=48)
-    table.add_column("status")
-    table.add_column("images", justify="right")
-    table.add_column("seconds", justify="right")
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, max_width=42)
+    table.add_column("status", min_width=11)
+    table.add_column("images", justify="right", min_width=6)
+    table.add_column("seconds", justify="right", min_width=7)
     for number, entry in enumerate(result.results, 1):
         table.add_row(
             str(number),
-            Text(entry.entry.get("name") or entry.prompt),
+            Text(entry.entry.get("name") or entry.entry.get("prompt") or ""),
             Text(entry.status.value.replace("_", " "), style=STYLES[entry.status]),
             str(entry.image_count),
             f"{entry.duration:.1f}",

@@ -9,6 +9,7 @@ from rich.console import Console
 from rich.padding import Padding
 from rich.text import Text
 
+from flows.wording import counted
 from stableflows.entries import Entry
 from stableflows.payload import output_size
 from stableflows.request import Prepared
@@ -60,7 +61,7 @@ def print_plan(prepared: Prepared, console: Console) -> None:
             f"{size[0]}×{size[1]}" if size else "",
             ", ".join(_checkpoints((entry,))) or "the server's checkpoint",
             f"seed {entry.seed.value} ({entry.seed.how})" if entry.seed else "",
-            f"{_counted(requests[entry.index], 'request')}, {_counted(images, 'image')}",
+            f"{counted(requests[entry.index], 'request')}, {counted(images, 'image')}",
         ]
         title = Text(f"{entry.index + 1:>3} {entry.title}", style="bold")
         title.truncate(width, overflow="ellipsis")
@@ -69,16 +70,11 @@ def print_plan(prepared: Prepared, console: Console) -> None:
     stages = Counter(call.stage_type.value for call in prepared.calls)
     by_stage = ", ".join(f"{count} {stage}" for stage, count in stages.items())
     console.print(
-        f"{_counted(len(prepared.entries), 'entry')}, {_counted(len(prepared.calls), 'request')} "
-        f"({by_stage or 'none'}), {_counted(prepared.image_count, 'image')}"
+        f"{counted(len(prepared.entries), 'entry')}, {counted(len(prepared.calls), 'request')} "
+        f"({by_stage or 'none'}), {counted(prepared.image_count, 'image')}"
     )
     for warning in prepared.warnings:
         console.print(Text(f"Warning: {warning}", style="yellow"))
-
-
-def _counted(n: int, word: str) -> str:
-    plural = f"{word[:-1]}ies" if word.endswith("y") else f"{word}s"
-    return f"{n} {word if n == 1 else plural}"
 
 
 def _stages(entry: Entry) -> list[str]:

@@ -21,6 +21,7 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.hooks import HOOKS, Ending, Hooks, LogReporter, Reporter
 from flows.prefect_api import watch_for_cancel
 from flows.server import serving
+from flows.wording import counted
 from stableflows.bookkeeping import RunBook, plan_record
 from stableflows.calls import StageCall
 from stableflows.errors import ExitCode, ServerError, StableflowsError
@@ -264,7 +265,8 @@ class _Run:
             return Ending(outcome, ExitCode.ENTRIES_FAILED, failed, self.folder)
         images = result.image_count if result else 0
         entries = result.total_entries if result else 0
-        return Ending(outcome, ExitCode.OK, f"{entries} entries, {images} images", self.folder)
+        done = f"{counted(entries, 'entry')}, {counted(images, 'image')}"
+        return Ending(outcome, ExitCode.OK, done, self.folder)
 
 
 def _failed(result: BatchResult | None) -> str | None:
