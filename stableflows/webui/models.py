@@ -6,6 +6,7 @@ null is taken wherever one of them sends it.
 
 from __future__ import annotations
 
+import ntpath
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
@@ -84,6 +85,11 @@ class Checkpoint(_Answer):
     hash: str | None = None
     sha256: str | None = None
     filename: Text = ""
+
+    @property
+    def filename_only(self) -> str:
+        """The file's name, without its folder on the server (which may be a Windows one)."""
+        return ntpath.basename(self.filename)
 
 
 class Vae(_Answer):
