@@ -22,9 +22,9 @@ from rich.progress import (
 from rich.table import Table
 from rich.text import Text
 
-from flows.hooks import Ending
 from flows.wording import counted
 from stableflows.calls import StageCall
+from stableflows.closing import Ending
 from stableflows.request import Prepared
 from stableflows.results import BatchResult, EntryStatus, StageOutput
 from stableflows.run.folder import RunFolder

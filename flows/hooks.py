@@ -14,14 +14,14 @@ from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 from stableflows.calls import StageCall
-from stableflows.errors import ExitCode
+from stableflows.closing import Ending
 from stableflows.request import Prepared
-from stableflows.results import Outcome, StageOutput
+from stableflows.results import StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.server_state import ServerState
 from stableflows.webui.watch import CallState
 
-__all__ = ["HOOKS", "Ending", "Hooks", "LogReporter", "Reporter"]
+__all__ = ["HOOKS", "Hooks", "LogReporter", "Reporter"]
 
 
 class Reporter(Protocol):
@@ -67,16 +67,6 @@ class LogReporter:
 
     def failed(self, call: StageCall, error: BaseException) -> None:
         self._log.error("%s: %s", call.label, error)
-
-
-@dataclass(frozen=True)
-class Ending:
-    """How a run ended: what `--json` prints, where it is, and the exit code."""
-
-    outcome: Outcome
-    code: ExitCode
-    message: str
-    folder: RunFolder | None = None
 
 
 @dataclass

@@ -6,30 +6,29 @@ Direct mode calls it in-process, queue mode through its deployment; what it rend
 from __future__ import annotations
 
 import asyncio
-import time
 import uuid
 from contextlib import AsyncExitStack
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from prefect import flow, get_run_logger
+from prefect import Task, flow, get_run_logger
 from prefect.client.schemas.objects import State
 from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
-from flows.hooks import HOOKS, Ending, Hooks, LogReporter, Reporter
+from flows.hooks import HOOKS, Hooks, LogReporter, Reporter
 from flows.prefect_api import watch_for_cancel
 from flows.server import serving
-from flows.wording import counted
 from stableflows.bookkeeping import RunBook, plan_record
 from stableflows.calls import StageCall
+from stableflows.closing import Ending, RunFacts, close
 from stableflows.errors import ExitCode, ServerError, StableflowsError
 from stableflows.executor import execute
 from stableflows.jobs import load, save_job
 from stableflows.request import Prepared, RenderRequest
-from stableflows.results import BatchResult, ImageRecord, Outcome, RunStatus, StageOutput
-from stableflows.run import history, manifest
+from stableflows.results import BatchResult, ImageRecord, RunStatus, StageOutput
+from stableflows.run import manifest
 from stableflows.run.files import check_writable
 from stableflows.run.folder import RunFolder
 from stableflows.run.runlog import Event
@@ -90,46 +89,58 @@ class _Run:
         self.hooks = hooks
         self.cancel = hooks.cancel
         self.reporter = reporter
-        self.flow_run_id = flow_run_id
-        self.run_id = uuid.uuid4().hex[:12]
-        self.started = time.monotonic()
-        self.prepared: Prepared | None = None
-        self.folder: RunFolder | None = None
+        self.facts = RunFacts(
+            root=request.root,
+            run_id=uuid.uuid4().hex[:12],
+            run_config=request.run_config,
+            flow_run_ids=(flow_run_id,),
+        )
         self.runner: StageRunner | None = None
         self.book: RunBook | None = None
 
     async def end_to_end(self) -> Ending:
         """Render, and write down what became of it, whatever happens."""
-        error: StableflowsError | None = None
+        error: BaseException | None = None
+        result: BatchResult | None = None
         try:
             check_writable(self.request.root)
-            self.prepared = load(self.request)
-            if self.prepared.calls:
-                await self._with_server(self.prepared)
+            prepared = load(self.request)
+            self.facts.job = prepared.job
+            if prepared.calls:
+                await self._with_server(prepared)
+            else:
+                result = _nothing_to_do(prepared, self.request.root)
         except RunCancelled:
             pass
         except StableflowsError as caught:
             error = caught
-            if self.book:
-                self.book.log.emit(Event.ERROR, kind=type(error).__name__, error=str(error))
-        status = self._status(error)
-        result = self._write_results(status, error)
-        if self.book and result:
-            failed, images = result.failed, result.image_count
-            if status is RunStatus.CANCELLED:
-                self.book.log.emit(Event.EARLY_EXIT, reason="cancelled")
-            self.book.log.emit(Event.RUN_COMPLETE, status=status, failed=failed, images=images)
-        if result and self.folder:
-            await report(result, self.folder.gallery_file)
-        self._write_history(status, error, result)
-        return self._ending(status, error, result)
+        except Exception as fault:
+            close(self.facts, error=fault)
+            raise
+        ending = close(self.facts, error=error, cancelled=self.cancel.is_set(), result=result)
+        await self._report(ending)
+        return ending
+
+    async def _report(self, ending: Ending) -> None:
+        if self.book is None or ending.folder is None:
+            return
+        done = manifest.compose(ending.folder)
+        if ending.outcome.error:
+            self.book.log.emit(Event.ERROR, error=ending.outcome.error)
+        if ending.status is RunStatus.CANCELLED:
+            self.book.log.emit(Event.EARLY_EXIT, reason="cancelled")
+        self.book.log.emit(
+            Event.RUN_COMPLETE, status=ending.status, failed=done.failed, images=done.image_count
+        )
+        await report(done, ending.folder.gallery_file)
 
     async def _with_server(self, prepared: Prepared) -> None:
         async with AsyncExitStack() as stack:
             config, sandbox = await stack.enter_async_context(serving(self.request.server, self.reporter.say))
             client = await stack.enter_async_context(WebUIClient(config))
             target = PreflightTarget(client, prepared.entries, self.request.root, sandbox, self.cancel)
-            state: State[Any] = await preflight(target, return_state=True)
+            check: Task[Any, Any] = preflight
+            state: State[Any] = await check(target, return_state=True)
             if state.is_cancelled():
                 raise RunCancelled("cancelled")
             server = await state.aresult()
@@ -146,23 +157,23 @@ class _Run:
         now = datetime.now().astimezone()
         entries = settle(prepared.entries, server.options)
         save_job(prepared, self.request.root)
-        self.folder = RunFolder.create(self.request.root, prepared.job.name, self.run_id, now)
-        self.folder.write_plan(
-            plan_record(prepared, entries, server, run_id=self.run_id, created=now.astimezone(UTC))
-        )
+        run_id = self.facts.run_id
+        folder = RunFolder.create(self.request.root, prepared.job.name, run_id, now)
+        folder.write_plan(plan_record(prepared, entries, server, run_id=run_id, created=now.astimezone(UTC)))
+        self.facts.folder = folder
         server.will_override(entries)
-        self.book = RunBook(self.folder, self.hooks.callback)
-        self.book.run_started(self.run_id, prepared.job, len(prepared.calls))
+        self.book = RunBook(folder, self.hooks.callback)
+        self.book.run_started(run_id, prepared.job, len(prepared.calls))
         self.runner = StageRunner(
             client=client,
             server=server,
             entries=entries,
             images=prepared.images,
-            folder=self.folder,
+            folder=folder,
             cancel=self.cancel,
             on_state=self.reporter.state,
         )
-        self.reporter.planned(prepared, server, self.folder)
+        self.reporter.planned(prepared, server, folder)
 
     async def _call(self, call: StageCall, before: ImageRecord | None) -> StageOutput | None:
         """Run one call as a task run, and record how it ended.
@@ -200,76 +211,8 @@ class _Run:
                 f"Warning: the server's options could not be put back: {error} The next run does it."
             )
 
-    def _status(self, error: StableflowsError | None) -> RunStatus:
-        if error is not None:
-            return RunStatus.FAILED
-        return RunStatus.CANCELLED if self.cancel.is_set() else RunStatus.COMPLETED
 
-    def _write_results(self, status: RunStatus, error: StableflowsError | None) -> BatchResult | None:
-        """Manifest, table and gallery. None if the run ended before it had a folder."""
-        if self.folder is None:
-            if self.prepared is None or self.prepared.calls:
-                return None
-            job = self.prepared.job
-            return BatchResult(
-                job_id=job.job_id, mode=job.mode, total_entries=0, output_dir=str(self.request.root)
-            )
-        result = manifest.compose(self.folder)
-        if status is RunStatus.COMPLETED and result.failed:
-            status = RunStatus.FAILED
-        return manifest.write(
-            self.folder,
-            status=status,
-            error=str(error) if error else None,
-            duration=round(time.monotonic() - self.started, 3),
-        ).result
-
-    def _write_history(
-        self, status: RunStatus, error: StableflowsError | None, result: BatchResult | None
-    ) -> None:
-        if result and result.failed and status is RunStatus.COMPLETED:
-            status = RunStatus.FAILED
-        job = self.prepared.job if self.prepared else None
-        run_config = job.run_config if job else self.request.run_config
-        try:
-            history.append(
-                self.request.root,
-                history.HistoryLine(
-                    job_id=job.job_id if job else "",
-                    run_id=self.run_id,
-                    flow_run_ids=(self.flow_run_id,),
-                    timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
-                    status=status,
-                    error=str(error) if error else _failed(result),
-                    run_mode=run_config.run_mode if run_config else "direct",
-                    source=run_config.source if run_config else "cli",
-                    prompt_source=run_config.prompt_source if run_config else "pack",
-                    prompt_pack_id=run_config.prompt_pack_id if run_config else None,
-                    config_hash=job.config_hash if job else None,
-                    duration=round(time.monotonic() - self.started, 3),
-                    result=result,
-                ),
-            )
-        except OSError as unwritable:
-            self.reporter.say(f"Warning: the history could not be written: {unwritable}")
-
-    def _ending(
-        self, status: RunStatus, error: StableflowsError | None, result: BatchResult | None
-    ) -> Ending:
-        outcome = Outcome(error=str(error)) if error else Outcome(result=result)
-        if error:
-            return Ending(outcome, error.exit_code, str(error), self.folder)
-        if status is RunStatus.CANCELLED:
-            return Ending(outcome, ExitCode.CANCELLED, "Cancelled", self.folder)
-        if failed := _failed(result):
-            return Ending(outcome, ExitCode.ENTRIES_FAILED, failed, self.folder)
-        images = result.image_count if result else 0
-        entries = result.total_entries if result else 0
-        done = f"{counted(entries, 'entry')}, {counted(images, 'image')}"
-        return Ending(outcome, ExitCode.OK, done, self.folder)
-
-
-def _failed(result: BatchResult | None) -> str | None:
-    if result is None or not result.failed:
-        return None
-    return f"{result.failed} of {result.total_entries} entries failed"
+def _nothing_to_do(prepared: Prepared, root: Path) -> BatchResult:
+    """A job without entries is no error: no server is asked, and no folder made."""
+    job = prepared.job
+    return BatchResult(job_id=job.job_id, mode=job.mode, total_entries=0, output_dir=str(root))

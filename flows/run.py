@@ -21,7 +21,8 @@ from stableflows.run.files import check_writable
 from stableflows.stages import StageType
 
 if TYPE_CHECKING:
-    from flows.hooks import Ending, Reporter
+    from flows.hooks import Reporter
+    from stableflows.closing import Ending
 
 __all__ = ["app", "main"]
 

@@ -98,8 +98,8 @@ class RunStatus(StrEnum):
 
 
 class EntryResult(Record):
-    """What became of one entry. `images` are those of its last stage, in order of their index; an entry
-    that failed on the way has those of its last finished stage under `result.stages` and none here."""
+    """What became of one entry. `images` are those of its last stage, in order of their index: of an entry
+    that failed on the way, those that reached it; what the stages before made is under `result.stages`."""
 
     pack_id: str
     pack_name: str
@@ -130,6 +130,16 @@ class BatchResult(Record):
     total_entries: int
     results: tuple[EntryResult, ...] = ()
     output_dir: str
+
+    def brief(self) -> BatchResult:
+        """Without the stages' outputs, which the manifest has: a night's history line is 20 kB, not 1 MB."""
+        results = tuple(
+            entry.model_copy(
+                update={"result": {name: value for name, value in entry.result.items() if name != "stages"}}
+            )
+            for entry in self.results
+        )
+        return self.model_copy(update={"results": results})
 
     @property
     def failed(self) -> int:
