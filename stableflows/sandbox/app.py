@@ -103,7 +103,8 @@ class Application:
     ) -> None:
         accepts = request.headers.get("accept-encoding", "")
         reply = await asyncio.to_thread(replies.zipped, reply, accepts)
-        if self.webui.flavour.process_time:
+        if self.webui.flavour.process_time and not reply.crashed:
+            # The handler of exceptions sits outside of what measures the time.
             reply.headers["x-process-time"] = f"{time.monotonic() - started:.4}"
         self.log.update(number, t_end=time.monotonic(), status=reply.status, images=reply.images)
         if fault is not None and fault.kind == "truncated":
@@ -129,7 +130,8 @@ class Application:
                 allowed = ", ".join(methods)
                 return replies.as_json({"detail": "Method Not Allowed"}, 405, {"allow": allowed})
             if api and self.webui.settings.auth is not None:
-                _authenticate(request, self.webui.settings.auth)
+                users = (self.webui.settings.auth, *self.webui.settings.more_users)
+                _authenticate(request, users)
             call = Call(
                 self.webui, dict(request.query_params), raw, request.headers.get("content-type"), fault
             )
@@ -203,7 +205,7 @@ def _decoded(raw: bytes) -> Any:
         return None
 
 
-def _authenticate(request: Request, expected: tuple[str, str]) -> None:
+def _authenticate(request: Request, users: tuple[tuple[str, str], ...]) -> None:
     """HTTP Basic, checked before the body.
 
     Raises:
@@ -219,7 +221,7 @@ def _authenticate(request: Request, expected: tuple[str, str]) -> None:
         raise HTTPError(401, "Invalid authentication credentials", challenge) from None
     if not colon:
         raise HTTPError(401, "Invalid authentication credentials", challenge)
-    if (user, password) != expected:
+    if (user, password) not in users:
         raise HTTPError(401, "Incorrect username or password", challenge)
 
 

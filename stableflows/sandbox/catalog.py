@@ -35,6 +35,8 @@ class Checkpoint(_File):
     """A checkpoint file; ``name`` is its stem."""
 
     defect: Literal["unreadable", "wrong_shape"] | None = None
+    has_config: bool = False
+    """A ``.yaml`` of the same name lies beside it."""
 
     @property
     def filename(self) -> str:

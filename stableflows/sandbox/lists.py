@@ -13,6 +13,8 @@ _MEMORY = 24 * 1024**3
 
 def sd_models(webui: WebUI) -> list[dict[str, Any]]:
     folder = f"{webui.catalog.root}/models/Stable-diffusion"
+    # The config beside a file is looked for now, everything else is as the list was read.
+    configs = {file.name for file in webui.catalog.checkpoints if file.has_config}
     more = {"type": "safetensors"} if webui.family == "sdnext" else {}
     return [
         {
@@ -21,7 +23,7 @@ def sd_models(webui: WebUI) -> list[dict[str, Any]]:
             "hash": info.hash,
             "sha256": info.sha256,
             "filename": f"{folder}/{info.file.filename}",
-            "config": None,
+            "config": f"{folder}/{info.file.name}.yaml" if info.file.name in configs else None,
             **more,
         }
         for info in webui.weights.checkpoints

@@ -47,9 +47,12 @@ class _OnDisk:
     def _title(self) -> str:
         return f"lora/{self.file.name}"
 
-    def read_hash(self, file: Lora) -> None:
-        if not self.hash:
-            self.hash = self._cache.computed(self._title, file.mtime, file.sha256)
+    def read_hash(self, file: Lora) -> bool:
+        """Read the hash unless there is one; whether it was read now."""
+        if self.hash:
+            return False
+        self.hash = self._cache.computed(self._title, file.mtime, file.sha256)
+        return True
 
     @property
     def short_hash(self) -> str:
@@ -84,14 +87,18 @@ class Loras:
 
     def refresh(self) -> None:
         self._entries, self._by_alias = {}, {}
-        for file in sorted(self.disk.loras, key=lambda item: (bool(item.folder), item.folder, item.name)):
-            entry = _OnDisk(file, self._cache)
-            self._entries[file.name] = entry
-            self._by_alias[file.name] = entry
-            if file.alias:
-                self._by_alias[file.alias] = entry
-            if entry.hash:
-                self._names_by_hash[entry.short_hash] = file.name
+        # By path: of two files with one base name, the later one wins.
+        for file in sorted(self.disk.loras, key=lambda item: f"{item.folder}/{item.name}".lstrip("/")):
+            self._add(file)
+
+    def _add(self, file: Lora) -> None:
+        entry = _OnDisk(file, self._cache)
+        self._entries[file.name] = entry
+        self._by_alias[file.name] = entry
+        if file.alias:
+            self._by_alias[file.alias] = entry
+        if entry.hash:
+            self._names_by_hash[entry.short_hash] = file.name
 
     def as_json(self) -> list[dict[str, Any]]:
         folder = f"{self.disk.root}/models/Lora"
@@ -102,7 +109,7 @@ class Loras:
                 "path": "/".join(part for part in (folder, entry.file.folder, f"{name}.safetensors") if part),
                 "metadata": entry.file.metadata,
             }
-            for name, entry in sorted(self._entries.items())
+            for name, entry in self._entries.items()
         ]
 
     def name_of_hash(self, short_hash: str) -> str | None:
@@ -131,10 +138,12 @@ class Loras:
 
     def _find(self, name: str) -> _OnDisk | None:
         entry = self._by_alias.get(name)
-        if entry is None and any(name in (file.name, file.alias) for file in self.disk.loras):
-            self.refresh()
-            entry = self._by_alias.get(name)
-        return entry
+        if entry is None:
+            # A file that came since the list was read is found at use.
+            for file in self.disk.loras:
+                if name in (file.name, file.alias):
+                    self._add(file)
+        return self._by_alias.get(name)
 
     def _load(self, weights: list[tuple[str, float, float]]) -> None:
         before = {item.name: item for item in self._loaded}
@@ -154,8 +163,8 @@ class Loras:
                     content = None if file.defect == "no_effect" else file.sha256
                     loaded = _Loaded(name, entry, file.mtime, content)
                     before[name] = loaded
-                entry.read_hash(file)
-                self._names_by_hash[entry.short_hash] = entry.file.name
+                if entry.read_hash(file):
+                    self._names_by_hash[entry.short_hash] = entry.file.name
             if loaded is None:
                 continue
             # One object for all mentions of a name: the last weight counts for every one of them.
@@ -215,7 +224,7 @@ class Conditioning:
     def refresh(self) -> None:
         self._known, self.skipped = {}, {}
         self._folder = tuple(item.name for item in self.disk.embeddings)
-        for file in self.disk.embeddings:
+        for file in sorted(self.disk.embeddings, key=lambda item: item.name.lower()):
             if file.defect == "unreadable":
                 continue
             if file.width != self.disk.encoder_width and self._family != "forge":

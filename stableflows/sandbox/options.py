@@ -91,12 +91,15 @@ class Options:
             complaint = _misfit(value, default)
             if complaint:
                 complaints.append(f"response -> {name}\n  {complaint}")
-            answer[name] = float(value) if _is_number(default) and isinstance(value, str) else value
+            answer[name] = value
         if complaints:
             plural = "s" if len(complaints) > 1 else ""
             head = f"{len(complaints)} validation error{plural} for Options\n"
             raise ServerError("ValidationError", head + "\n".join(complaints))
-        return answer
+        return {
+            name: float(value) if _is_number(self.listed[name]) and isinstance(value, str) else value
+            for name, value in answer.items()
+        }
 
 
 def _is_number(default: Any) -> bool:

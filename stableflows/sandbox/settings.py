@@ -18,6 +18,7 @@ class SandboxSettings(BaseModel):
         load_seconds: time to load a checkpoint, inside the lock.
         encode_seconds: time to encode the PNGs of one answer, outside the lock (as on real servers).
         auth: user and password of ``--api-auth``; None leaves it open.
+        more_users: further users and passwords of ``--api-auth``.
         sparse_config: start with a nearly empty ``config.json``, as after a fresh installation: an
             override of an option that does not stand in it leaks into all later requests.
         start_seconds: how long the start takes; routes come one by one during it.
@@ -34,6 +35,7 @@ class SandboxSettings(BaseModel):
     load_seconds: float = Field(default=0.0, ge=0)
     encode_seconds: float = Field(default=0.0, ge=0)
     auth: tuple[str, str] | None = None
+    more_users: tuple[tuple[str, str], ...] = ()
     sparse_config: bool = False
     start_seconds: float = Field(default=0.0, ge=0)
     request_log: Path | None = None
