@@ -153,7 +153,7 @@ def _child_environment(ours: Mapping[str, str]) -> dict[str, str]:
 
 def _end_with_parent() -> None:
     """Wait for the parent to close our standard input, then end: in peace, within a bound."""
-    while sys.stdin.buffer.read(1):
+    while os.read(0, 1):  # not sys.stdin, whose lock this thread would hold when the interpreter ends
         pass
     signal.raise_signal(signal.SIGTERM)
     time.sleep(STOP_BOUND)

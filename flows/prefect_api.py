@@ -19,7 +19,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
@@ -97,7 +97,7 @@ def prefect_api(*, announce: Callable[[str], None] = _to_stderr) -> Iterator[Api
         announce("Prefect: starting a server for this run (PREFECT_API_URL can name one that runs)")
         server = OwnServer(_new_log(home))
         try:
-            with _imported(server.url, home, server.log):
+            with _own_password(), _imported(server.url, home, server.log):
                 server.wait_until_healthy()
                 yield ApiInUse(url=server.url, source="own", log=server.log)
         finally:
@@ -122,6 +122,14 @@ def _imported(url: str, home: Path, log_file: Path | None = None) -> Iterator[Pa
             with ThreadPoolExecutor(1) as thread:
                 thread.submit(asyncio.run, drain_all()).result()
     refresh_global_settings_context()
+
+
+@contextmanager
+def _own_password() -> Iterator[None]:
+    """Whoever set a password for their servers has set it for ours too: let our client know it."""
+    password = prefect_setting("server", "api", "auth_string")
+    with _variable("PREFECT_API_AUTH_STRING", password.value) if password else nullcontext():
+        yield
 
 
 @contextmanager
@@ -171,10 +179,24 @@ def _check(configured: Setting) -> None:
                 client.api_version()
     except Exception as error:  # whatever it is, this API cannot be used
         raise PrefectApiError(
-            f"The Prefect API {configured.value} cannot be used: {error or type(error).__name__}\n"
+            f"The Prefect API {configured.value} cannot be used: {_in_short(error)}.\n"
             f"It is configured by {configured.where}. Start that server, or take the setting away: then a "
             "run starts a server of its own."
         ) from error
+
+
+def _in_short(error: Exception) -> str:
+    import httpx
+
+    if not isinstance(error, httpx.HTTPStatusError):
+        return str(error) or type(error).__name__
+    answer = error.response
+    hint = {
+        401: " (PREFECT_API_AUTH_STRING names user and password)",
+        404: " (a Prefect API's URL ends in /api)",
+    }
+    said = f"GET {answer.request.url} is answered with {answer.status_code} {answer.reason_phrase}"
+    return said + hint.get(answer.status_code, "")
 
 
 def _new_log(home: Path) -> Path:

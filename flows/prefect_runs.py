@@ -67,9 +67,10 @@ ended_runs = EndedRuns()
 
 @contextmanager
 def cancel_on_interrupt(cancel: asyncio.Event) -> Iterator[None]:
-    """Let Ctrl-C set `cancel`, so that the run ends itself; let a second one cancel the current task.
+    """Let Ctrl-C and SIGTERM set `cancel`, so that the run ends itself; a second cancels the current task.
 
-    Must be entered in the task that awaits the flow, on the main thread.
+    Enter it on the main thread in the task that awaits the flow, and again inside the flow: Prefect puts its
+    own SIGTERM handler there, which would end the process in the middle of everything.
     """
     loop, task = asyncio.get_running_loop(), asyncio.current_task()
 
@@ -78,11 +79,15 @@ def cancel_on_interrupt(cancel: asyncio.Event) -> Iterator[None]:
             task.cancel()
         cancel.set()
 
-    loop.add_signal_handler(signal.SIGINT, interrupted)
+    def handler(_number: int, _frame: object) -> None:
+        loop.call_soon_threadsafe(interrupted)
+
+    before = {number: signal.signal(number, handler) for number in (signal.SIGINT, signal.SIGTERM)}
     try:
         yield
     finally:
-        loop.remove_signal_handler(signal.SIGINT)
+        for number, theirs in before.items():
+            signal.signal(number, theirs)
 
 
 async def watch_for_cancel(flow_run_id: UUID, cancel: asyncio.Event, every: float = 2.0) -> None:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any
 
 import dotenv
+from pydantic import SecretStr
 
 from stableflows.errors import InputError, Where
 
@@ -55,6 +56,8 @@ def _asked_of_prefect(path: tuple[str, ...]) -> Setting | None:
     value: Any = get_current_settings()
     for part in path:
         value = getattr(value, part)
+    if isinstance(value, SecretStr):
+        value = value.get_secret_value()
     return None if value is None else Setting(str(value), "Prefect's current settings")
 
 

@@ -1,12 +1,14 @@
 """A direct run as a command makes one; `test_prefect_api.py` starts it as a process of its own.
 
-    python direct_run.py TASKS SECONDS
+    python direct_run.py TASKS SECONDS [stubborn]
 
-runs TASKS tasks of SECONDS each, four at a time. Every seventh fails, every fifth answers "Cached".
+runs TASKS tasks of SECONDS each, four at a time. Every seventh fails, every fifth answers "Cached". On a
+cancel the tasks in flight end at once, unless they are stubborn.
 """
 
 import asyncio
 import sys
+from contextlib import suppress
 from contextvars import ContextVar
 
 from flows.prefect_api import cancel_on_interrupt, drain, prefect_api, watch_for_cancel
@@ -14,7 +16,8 @@ from stableflows.errors import StableflowsError
 
 
 def say(line: str) -> None:
-    print(line, flush=True)
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 def main() -> int:
@@ -38,35 +41,54 @@ cancel_of_this_run: ContextVar[asyncio.Event] = ContextVar("cancel_of_this_run")
 async def run(tasks: int, seconds: float) -> int:
     from prefect import flow, get_run_logger, task
     from prefect.cache_policies import NO_CACHE
+    from prefect.client.schemas.objects import State
     from prefect.runtime import flow_run
-    from prefect.states import Cancelled, Completed, Failed, State
+    from prefect.states import Cancelled, Completed, Failed
+
+    stubborn = "stubborn" in sys.argv
+
+    async def wait(seconds: float) -> bool:
+        """Whether the run was cancelled within the time."""
+        if stubborn:
+            await asyncio.sleep(seconds)
+        else:
+            with suppress(TimeoutError):
+                await asyncio.wait_for(cancel_of_this_run.get().wait(), seconds)
+        return cancel_of_this_run.get().is_set()
 
     @task(cache_policy=NO_CACHE)
-    async def call(i: int) -> State | int:
-        cancel = cancel_of_this_run.get()
-        with_seconds = asyncio.create_task(cancel.wait())
-        done, _ = await asyncio.wait({with_seconds}, timeout=seconds)
-        with_seconds.cancel()
-        if done:
+    async def call(i: int) -> State[int] | int:
+        if await wait(seconds) and not stubborn:
             return Cancelled()
-        if i % 7 == 3:
-            raise StableflowsError(f"call {i} failed") if i % 2 else ValueError(f"call {i} broke")
+        if i % 14 == 3:
+            raise StableflowsError(f"call {i} failed")
+        if i % 14 == 10:
+            raise ValueError(f"call {i} broke")
         return Completed(name="Cached", data=i) if i % 5 == 0 else i
 
     @flow(name="direct run")
-    async def job() -> State:
+    async def job() -> State[None]:
         get_run_logger().info("hello from the flow")
         cancel = cancel_of_this_run.get()
-        watcher = asyncio.create_task(watch_for_cancel(flow_run.id, cancel, every=0.5))
+
+        async def watch() -> None:
+            await watch_for_cancel(flow_run.id, cancel, every=0.5)
+            say("cancelling")
+
+        watcher = asyncio.create_task(watch())
         at_once = asyncio.Semaphore(4)
 
-        async def one(i: int) -> State | int | None:
+        async def one(i: int) -> State[int] | int | None:
             async with at_once:
                 return None if cancel.is_set() else await call(i)
 
         say(f"flow run {flow_run.id}")
         try:
-            results = await asyncio.gather(*map(one, range(tasks)), return_exceptions=True)
+            with cancel_on_interrupt(cancel):
+                results = await asyncio.gather(*map(one, range(tasks)), return_exceptions=True)
+        except asyncio.CancelledError:  # a second Ctrl-C: not even the calls in flight are waited for
+            if not cancel.is_set():
+                raise
         finally:
             watcher.cancel()
         if cancel.is_set():
@@ -78,7 +100,9 @@ async def run(tasks: int, seconds: float) -> int:
     cancel_of_this_run.set(cancel)
     with cancel_on_interrupt(cancel):
         state = await job(return_state=True)
-        drained = await drain(state.state_details.flow_run_id)
+        run_id = state.state_details.flow_run_id
+        assert run_id
+        drained = await drain(run_id)
     say(f"{state.name} {state.message} {'drained' if drained else 'not drained'}")
     return 130 if state.is_cancelled() else int(state.is_failed())
 

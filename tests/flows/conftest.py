@@ -1,0 +1,31 @@
+"""A Prefect server that runs, for tests that need one but not one of their own."""
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+
+from flows.own_server import OwnServer
+
+
+@dataclass(frozen=True)
+class RunningServer:
+    """Its API's URL, and the PREFECT_HOME in which its database is."""
+
+    url: str
+    home: Path
+
+
+@pytest.fixture(scope="session")
+def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A Prefect server with a database of its own, started once."""
+    home = tmp_path_factory.mktemp("running-server")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PREFECT_HOME", str(home))
+        server = OwnServer(home / "server.log")
+    try:
+        server.wait_until_healthy()
+        yield RunningServer(server.url, home)
+    finally:
+        server.stop()
