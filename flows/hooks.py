@@ -33,6 +33,7 @@ class Reporter(Protocol):
     def state(self, call_id: str, state: CallState) -> None: ...
     def done(self, call: StageCall, output: StageOutput) -> None: ...
     def failed(self, call: StageCall, error: BaseException) -> None: ...
+    def ended(self, ending: Ending) -> None: ...
 
 
 class LogReporter:
@@ -67,6 +68,9 @@ class LogReporter:
 
     def failed(self, call: StageCall, error: BaseException) -> None:
         self._log.error("%s: %s", call.label, error)
+
+    def ended(self, ending: Ending) -> None:
+        self._log.info("%s", ending.message)
 
 
 @dataclass

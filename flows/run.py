@@ -21,7 +21,6 @@ from stableflows.run.files import check_writable
 from stableflows.stages import StageType
 
 if TYPE_CHECKING:
-    from flows.hooks import Reporter
     from stableflows.closing import Ending
 
 __all__ = ["app", "main"]
@@ -134,29 +133,11 @@ def _snapshot(request: RenderRequest, prepared: Prepared) -> RenderRequest:
 
 
 def _render(request: RenderRequest, console: Console) -> Ending:
-    """Run the flow in this process, with a Prefect API for the time of the run."""
     from flows.console import ConsoleReporter
-    from flows.prefect_api import prefect_api
+    from flows.direct import run_directly
 
-    with ConsoleReporter(console) as reporter, prefect_api(announce=reporter.say):
-        ending = asyncio.run(_direct(request, reporter))
-        reporter.ended(ending)
-    return ending
-
-
-async def _direct(request: RenderRequest, reporter: Reporter) -> Ending:
-    from flows.hooks import HOOKS, Hooks
-    from flows.prefect_runs import cancel_on_interrupt
-    from flows.render import render
-
-    hooks = Hooks(reporter=reporter)
-    HOOKS.set(hooks)
-    with cancel_on_interrupt(hooks.cancel):
-        state = await render(request, return_state=True)
-    if hooks.ending is None:  # a fault of ours: the traceback says where
-        await state.aresult()
-        raise StableflowsError(f"The run ended as {state.name} without a result: {state.message}")
-    return hooks.ending
+    with ConsoleReporter(console) as reporter:
+        return run_directly(request, reporter)
 
 
 def _plan(prepared: Prepared, request: RenderRequest, console: Console, as_json: bool) -> int:

@@ -9,6 +9,7 @@ import re
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stableflows.config import PipelineConfig
 from stableflows.config.layers import Layer, merge, merge_values
@@ -21,7 +22,7 @@ from stableflows.seeds import Draw, SeedChoice, choose
 from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageExecution, StageExecutionPlan
 
-__all__ = ["Entry", "expand", "read_job"]
+__all__ = ["Entry", "entry_config", "expand", "read_job"]
 
 
 @dataclass(frozen=True)
@@ -177,15 +178,7 @@ def _placed(error: InputError, where: Where) -> InputError:
 
 def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, where: Where) -> Entry:
     item = job.packs[index]
-    config = merge(
-        [
-            _default(item.entry.inputs),
-            Layer(job.pipeline, "pipeline"),
-            Layer(item.config_snapshot, "config_snapshot"),
-            Layer(job.run_config.settings(), "run_config"),
-            Layer(job.settings, "settings"),
-        ]
-    )
+    config = merge(_stack(job, item))
     plan = StageSequencer().build_plan(config)
     inputs = tuple(images[reference.removeprefix(REFERENCE)] for reference in item.entry.inputs)
     _refuse_unrenderable(plan, item, inputs, where)
@@ -214,6 +207,24 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, where:
         inputs=inputs,
         where=where,
     )
+
+
+def _stack(job: Job, item: JobItem) -> list[Layer]:
+    """The layers of an entry, lowest first."""
+    return [
+        _default(item.entry.inputs),
+        Layer(job.pipeline, "pipeline"),
+        Layer(item.config_snapshot, "config_snapshot"),
+        Layer(job.run_config.settings(), "run_config"),
+        Layer(job.settings, "settings"),
+    ]
+
+
+def entry_config(job: Job, entry: Entry) -> dict[str, Any]:
+    """An entry's merged config in the nested form, as plain data, with its prompts and its seed."""
+    config = merge(_stack(job, entry.item)).model_dump(mode="json", exclude_none=True)
+    prompts = {"prompt": entry.texts.prompt, "negative_prompt": entry.texts.negative_prompt}
+    return {**config, **prompts, "seed": entry.seed.value if entry.seed else None}
 
 
 def _with_draws(stage: StageExecution, seed_of: Callable[[int | None, str], SeedChoice]) -> StageExecution:
