@@ -182,7 +182,7 @@ class Application:
         return table
 
     async def _openapi(self, _: Call) -> Reply:
-        return replies.as_json(openapi.document(self.webui, self._routes))
+        return replies.as_json(openapi.document(self.webui, {**self._routes, **self._server_routes()}))
 
     async def _stop(self, _: Call) -> Reply:
         if self.webui.settings.flavour != "api-only":

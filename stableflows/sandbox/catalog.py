@@ -79,6 +79,20 @@ class Style(BaseModel):
     negative_prompt: str = ""
 
 
+class Extension(BaseModel):
+    """An extension that is listed and does nothing."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    name: str
+    remote: str = ""
+    branch: str = "main"
+    commit_hash: str = ""
+    version: str = ""
+    commit_date: str = "0"
+    enabled: bool = True
+
+
 class Catalog(BaseModel):
     """Everything on the pretended server's disk. The first checkpoint is the one loaded at the start."""
 
@@ -120,6 +134,7 @@ class Catalog(BaseModel):
         "mediapipe_face_mesh",
         "mediapipe_face_mesh_eyes_only",
     )
+    extensions: tuple[Extension, ...] = ()
     clip_layers: int = 12
     """Layers of the text encoder: a clip skip beyond them is an error."""
     encoder_width: int = 768

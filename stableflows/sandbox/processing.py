@@ -328,10 +328,9 @@ def process_images(job: Job) -> Processed:
     webui = job.webui
     overrides = dict(job.overrides)
     stored = webui.options.stored(list(overrides))
-    if webui.family == "forge":
-        # Forge takes the two out of the request's own dictionary: the echo in "parameters" lacks them.
-        for name in ("sd_model_checkpoint", "forge_additional_modules"):
-            job.overrides.pop(name, None)
+    if webui.family == "forge" and webui.weights.exact(overrides.get("sd_model_checkpoint")) is None:
+        # Forge drops it from the request's own dictionary: the echo in "parameters" lacks it.
+        job.overrides.pop("sd_model_checkpoint", None)
     try:
         webui.apply_overrides(overrides)
         if job.fault is not None and job.fault.kind == "wrong_checkpoint":

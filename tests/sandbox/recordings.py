@@ -106,6 +106,8 @@ class Comparison:
             return self.found
         if "json" in want:
             self.check("json", pictures(response.json()) if response.content else None, want["json"])
+        if "text" in want:
+            self.check("text", response.text.strip()[: len(want["text"])], want["text"])
         if "generation" in want:
             self._generation(response.json())
         if "listed" in want:

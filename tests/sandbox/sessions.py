@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from stableflows.sandbox import Catalog, Checkpoint, Embedding, Lora, Sandbox, SandboxSettings, Style, Vae
+from stableflows.sandbox.catalog import Extension
 from stableflows.sandbox.networks import Tag
 from tests.sandbox.recordings import by_name
 
@@ -39,7 +40,14 @@ ADETAILER = (
     "mediapipe_face_mesh_eyes_only",
     "face_random_yolov8n.pt",
 )
-A1111 = disk("/srv/webui", adetailer_models=ADETAILER)
+_AGENT = Extension(
+    name="sd-webui-agent-scheduler",
+    remote="https://example.invalid/agent-scheduler",
+    commit_hash="a33753321b914c6122df96d1dc0b5117d38af680",
+    version="a3375332",
+    commit_date="1736762619",
+)
+A1111 = disk("/srv/webui", adetailer_models=ADETAILER, extensions=(_AGENT,))
 AUTH = disk("/srv/data2", a="cfca7f96d8982fb04710952bcbcfbc809fac2d1d37c8f017ba78a90dce49afc6")
 SPARSE = disk("/srv/data2", b=sha("7ba6ac74c6"))
 FORGE = disk(
@@ -349,6 +357,9 @@ SESSIONS: tuple[Session, ...] = (
             *starting(_NET, "forge_lora_2"),
         ),
         settings=_SPARSE_FORGE,
+    ),
+    Session(
+        "forge just started", "forge", FORGE, ("get_progress", "get_sd_models"), settings=SandboxSettings(flavour="forge")
     ),
     Session(
         "sparse config",

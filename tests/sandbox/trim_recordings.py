@@ -146,10 +146,11 @@ def trimmed(name: str, pair: dict[str, Any], bases: dict[str, Any]) -> dict[str,
         answer["listed"] = {"types": types({**value, "current_image": None}), "image": pictures(value["current_image"])}
     elif path.endswith("/memory"):
         answer["listed"] = {"types": types(value)}
-    elif value is not None or request["method"] == "POST":
+    elif value is not None or (request["method"] == "POST" and not response.get("text")):
         answer["json"] = shortened(pictures(value))
     if response.get("text") and value is None and answer["headers"].get("content-encoding") is None:
-        answer["text"] = response["text"][:80]
+        # Of a page only that it is one.
+        answer["text"] = response["text"].strip()[: 14 if "html" in headers.get("content-type", "") else 80]
     kept["answer"] = answer
     if pair.get("note"):
         kept["note"] = pair["note"]
