@@ -12,8 +12,10 @@ from typing import Any
 
 from stableflows.calls import FirstSeeds, StageCall, next_request
 from stableflows.config import ExtrasUpscale
+from stableflows.dialects import in_dialect
 from stableflows.entries import Entry
 from stableflows.errors import StableflowsError
+from stableflows.healing import BrokenModels
 from stableflows.inputs import REFERENCE, InputImages, with_images
 from stableflows.keys import call_key
 from stableflows.payload import SourceImage, StageRequest
@@ -21,7 +23,7 @@ from stableflows.results import ImageRecord, StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.server_state import ServerState
 from stableflows.webui.client import WebUIClient
-from stableflows.webui.errors import CallSite, Mismatch
+from stableflows.webui.errors import CallSite, CheckpointLoadFailed, Mismatch
 from stableflows.webui.infotext import parse_infotext
 from stableflows.webui.models import WebUIReply, WebUIRequest
 from stableflows.webui.verify import Verdict, verify
@@ -68,6 +70,7 @@ class StageRunner:
         self.cancel = cancel
         self.on_state = on_state
         self.attempts: dict[str, int] = {}
+        self.broken = BrokenModels()
 
     async def run(self, call: StageCall, before: ImageRecord | None) -> StageOutput:
         """Send one call, verify its answer, and put its images on disk.
@@ -78,15 +81,14 @@ class StageRunner:
         """
         started = time.monotonic()
         request = self.request(call, before)
-        body = with_images(request.body, lambda sha256: self._load(sha256, before))
+        self.broken.refuse(request.body)
+        body = in_dialect(
+            with_images(request.body, lambda sha256: self._load(sha256, before)),
+            self.server.capabilities.family,
+        )
         sent = WebUIRequest(request.path, body, request.n_images, request.size)
         await self._set_tile(call)
-        reply = await self.client.call(
-            sent,
-            stage=str(call.stage_type),
-            cancel=self.cancel,
-            on_state=lambda state: self.on_state(call.call_id, state),
-        )
+        reply = await self._send(call, sent)
         verdict = verify(sent, reply, self.server.capabilities, self.server.names)
         if verdict.mismatches:
             raise Mismatch(
@@ -104,6 +106,18 @@ class StageRunner:
             warnings=tuple(verdict.warnings),
             reported=_reported(reply),
         )
+
+    async def _send(self, call: StageCall, sent: WebUIRequest) -> WebUIReply:
+        try:
+            return await self.client.call(
+                sent,
+                stage=str(call.stage_type),
+                cancel=self.cancel,
+                on_state=lambda state: self.on_state(call.call_id, state),
+            )
+        except CheckpointLoadFailed as error:
+            await self.broken.heal(sent.body, error, self.client, self.server)
+            raise
 
     def request(self, call: StageCall, before: ImageRecord | None) -> StageRequest:
         """The call's request, with images as references to their content."""
