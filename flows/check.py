@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from stableflows.webui.names import load_names
-
 from flows.server import SANDBOX, by_url
 from stableflows.errors import InvalidInputs, ServerError
 from stableflows.preflight import check_names, warnings_of
 from stableflows.request import Prepared
 from stableflows.webui.client import WebUIClient
+from stableflows.webui.names import load_names
 
 __all__ = ["check_plan"]
 

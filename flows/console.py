@@ -140,7 +140,7 @@ class ConsoleReporter:
 def _table(result: BatchResult) -> Table:
     table = Table(header_style="bold")
     table.add_column("#", justify="right")
-    table.add_column("prompt", overflow="ellipsis", no_wrap=True, max_width=42)
+    table.add_column("prompt", overflow="ellipsis", no_wrap=True, max_width=34)
     table.add_column("status", min_width=11)
     table.add_column("images", justify="right", min_width=6)
     table.add_column("seconds", justify="right", min_width=7)
