@@ -212,6 +212,10 @@ def _new_log(home: Path) -> Path:
     return folder / f"{time.strftime('%Y%m%d-%H%M%S')}-{os.getpid()}.log"
 
 
+class _PrefectLog(logging.FileHandler):
+    """What Prefect would have printed; a later run in this process has a file of its own."""
+
+
 def quiet_logging(log_file: Path) -> None:
     """Import Prefect so that nothing of it reaches the terminal, nor Prefect's makers.
 
@@ -220,12 +224,13 @@ def quiet_logging(log_file: Path) -> None:
     os.environ.update(TELEMETRY_OFF)
     import prefect.main  # noqa: F401  (sets up Prefect's logging)
 
-    to_file = logging.FileHandler(log_file, delay=True)
+    to_file = _PrefectLog(log_file, delay=True)
     to_file.setFormatter(logging.Formatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     for logger in map(logging.getLogger, (None, "prefect._internal", "uvicorn", "fastapi")):
         for handler in logger.handlers[:]:
-            if type(handler).__module__ == "prefect.logging.handlers":
+            if type(handler).__module__ == "prefect.logging.handlers" or isinstance(handler, _PrefectLog):
                 logger.removeHandler(handler)
+                handler.close()
                 logger.addHandler(to_file)
     for name in ("prefect.flow_runs", "prefect.task_runs"):
         logging.getLogger(name).addFilter(ended_runs)

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 from contextvars import ContextVar
 
-from flows.prefect_api import cancel_on_interrupt, drain, prefect_api, watch_for_cancel
+from flows.prefect_api import cancel_on_interrupt, prefect_api, watch_for_cancel
 from stableflows.errors import StableflowsError
 
 
@@ -38,6 +38,17 @@ def main() -> int:
 cancel_of_this_run: ContextVar[asyncio.Event] = ContextVar("cancel_of_this_run")
 
 
+async def wait(seconds: float) -> bool:
+    """Whether the run is to end; a stubborn task looks only when its time is over."""
+    cancel = cancel_of_this_run.get()
+    if "stubborn" in sys.argv:
+        await asyncio.sleep(seconds)
+    else:
+        with suppress(TimeoutError):
+            await asyncio.wait_for(cancel.wait(), seconds)
+    return cancel.is_set()
+
+
 async def run(tasks: int, seconds: float) -> int:
     from prefect import flow, get_run_logger, task
     from prefect.cache_policies import NO_CACHE
@@ -45,20 +56,9 @@ async def run(tasks: int, seconds: float) -> int:
     from prefect.runtime import flow_run
     from prefect.states import Cancelled, Completed, Failed
 
-    stubborn = "stubborn" in sys.argv
-
-    async def wait(seconds: float) -> bool:
-        """Whether the run was cancelled within the time."""
-        if stubborn:
-            await asyncio.sleep(seconds)
-        else:
-            with suppress(TimeoutError):
-                await asyncio.wait_for(cancel_of_this_run.get().wait(), seconds)
-        return cancel_of_this_run.get().is_set()
-
     @task(cache_policy=NO_CACHE)
     async def call(i: int) -> State[int] | int:
-        if await wait(seconds) and not stubborn:
+        if await wait(seconds):
             return Cancelled()
         if i % 14 == 3:
             raise StableflowsError(f"call {i} failed")
@@ -100,10 +100,7 @@ async def run(tasks: int, seconds: float) -> int:
     cancel_of_this_run.set(cancel)
     with cancel_on_interrupt(cancel):
         state = await job(return_state=True)
-        run_id = state.state_details.flow_run_id
-        assert run_id
-        drained = await drain(run_id)
-    say(f"{state.name} {state.message} {'drained' if drained else 'not drained'}")
+    say(f"{state.name} {state.message}")
     return 130 if state.is_cancelled() else int(state.is_failed())
 
 
