@@ -13,8 +13,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from PIL import Image, UnidentifiedImageError
-
 from stableflows.errors import InputError, Where
 
 __all__ = ["REFERENCE", "InputImage", "InputImages", "bind_images", "with_images"]
@@ -99,6 +97,8 @@ _SUFFIXES = {".png", ".jpg", ".jpeg", ".webp"}
 
 
 def _inspect(file: Path, where: Where) -> tuple[int, int, str]:
+    from PIL import Image, UnidentifiedImageError  # not at the top: --help and most plans read no image
+
     try:
         with Image.open(file, formats=list(FORMATS)) as image:
             if image.width * image.height > MAX_PIXELS:
