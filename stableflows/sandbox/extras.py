@@ -11,6 +11,8 @@ from stableflows.sandbox.errors import ServerError
 from stableflows.sandbox.faults import Fault
 from stableflows.sandbox.webui import Interrupted, WebUI
 
+_NONE = ("None", "", None)
+
 
 def run(webui: WebUI, request: dict[str, Any], fault: Fault | None) -> tuple[list[Image.Image], str]:
     """The images of an extras request inside the lock, and its ``html_info``.
@@ -75,20 +77,16 @@ def _number(request: dict[str, Any], field: str) -> Any:
 
 
 def _digest(webui: WebUI, request: dict[str, Any], source: Image.Image) -> bytes:
-    names = (
-        "gfpgan_visibility",
-        "codeformer_visibility",
-        "upscaler_1",
-        "upscaler_2",
-        "extras_upscaler_2_visibility",
-        "upscale_first",
-    )
-    size = ("resize_mode", "upscaling_crop", "upscaling_resize_w", "upscaling_resize_h")
-    facts = {
-        name: request[name] for name in (*names, *(size if request["resize_mode"] else ("upscaling_resize",)))
-    }
-    if request["codeformer_visibility"] > 0:
-        facts["codeformer_weight"] = request["codeformer_weight"]
+    """Of what decides the pixels; what is switched off is left out."""
+    names = ["upscaler_1"]
+    if request["extras_upscaler_2_visibility"] > 0 and request["upscaler_2"] not in _NONE:
+        names += ["upscaler_2", "extras_upscaler_2_visibility"]
+    by_size = request["resize_mode"] == 1
+    names += ["upscaling_resize_w", "upscaling_resize_h", "upscaling_crop"] if by_size else ["upscaling_resize"]
+    restored = [name for name in ("gfpgan_visibility", "codeformer_visibility") if request[name] > 0]
+    names += [*restored, "upscale_first"] if restored else []
+    names += ["codeformer_weight"] if request["codeformer_visibility"] > 0 else []
+    facts = {name: request[name] for name in names}
     facts["tiles"] = [webui.options[name] for name in pixels.TILE_OPTIONS]
     facts["source"] = pixels.digest_of(source)
     return hashlib.sha256(json.dumps(facts, sort_keys=True).encode()).digest()
@@ -96,7 +94,7 @@ def _digest(webui: WebUI, request: dict[str, Any], source: Image.Image) -> bytes
 
 def _upscale(webui: WebUI, request: dict[str, Any], image: Image.Image, facts: dict[str, Any]) -> Image.Image:
     first, second = request["upscaler_1"], request["upscaler_2"]
-    if first in ("None", "", None):
+    if first in _NONE:
         return image
     names = webui.upscaler_names()
     _check(first, names)
@@ -114,7 +112,7 @@ def _upscale(webui: WebUI, request: dict[str, Any], image: Image.Image, facts: d
     result = draw.enlarge(image, target, first)
     facts["Postprocess upscaler"] = first
     share = request["extras_upscaler_2_visibility"]
-    if second not in ("None", "", None) and share > 0:
+    if second not in _NONE and share > 0:
         _check(second, names)
         result = Image.blend(result, draw.enlarge(image, target, second), share)
         facts["Postprocess upscaler 2"] = second
