@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from cyclopts import App
 
-from flows import run
+from flows import command, doctor, run
 
 __all__ = ["app", "main"]
 
 app = App(name="stableflows", help="Render prompt packs through Stable Diffusion WebUI servers, overnight.")
 app.command(run.app, name="run")
+app.command(doctor.app, name="doctor")
 
 
 def main() -> None:
-    run.main(app)
+    """What the console script calls."""
+    command.main(app)

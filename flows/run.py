@@ -11,9 +11,10 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 from rich.console import Console
 
+from flows.command import main, refused
 from stableflows.errors import ExitCode, InputError, StableflowsError
 from stableflows.jobs import last_run, load, save_job
 from stableflows.request import Prepared, RenderRequest, parse_settings
@@ -23,7 +24,7 @@ from stableflows.stages import StageType
 if TYPE_CHECKING:
     from stableflows.closing import Ending
 
-__all__ = ["app", "main"]
+__all__ = ["app"]
 
 app = App(
     name="run",
@@ -113,7 +114,7 @@ def run(
             return _plan(prepared, request, console, json_output)
         ending = _render(_snapshot(request, prepared), console)
     except StableflowsError as error:
-        return _refused(error, json_output)
+        return refused(error, json_output)
     if json_output:
         sys.stdout.write(ending.outcome.model_dump_json(indent=1, exclude_none=True) + "\n")
     return int(ending.code)
@@ -160,27 +161,5 @@ def _plan(prepared: Prepared, request: RenderRequest, console: Console, as_json:
     return int(ExitCode.OK)
 
 
-def _refused(error: StableflowsError, as_json: bool) -> int:
-    sys.stderr.write(f"{error}\n")
-    if as_json:
-        sys.stdout.write(json.dumps({"error": str(error)}) + "\n")
-    return int(error.exit_code)
-
-
-def main(app: App = app) -> None:
-    """Run a command line and end the process with its exit code. Nobody's mistake ends in a traceback."""
-    try:
-        code = app(result_action="return_value", exit_on_error=False, print_error=True)
-    except CycloptsError:
-        sys.exit(ExitCode.BAD_INPUT)  # cyclopts has printed what is wrong
-    except StableflowsError as error:
-        sys.stderr.write(f"{error}\n")
-        sys.exit(int(error.exit_code))
-    except KeyboardInterrupt:
-        sys.stderr.write("Cancelled\n")
-        sys.exit(ExitCode.CANCELLED)
-    sys.exit(code if isinstance(code, int) else 0)
-
-
 if __name__ == "__main__":
-    main()
+    main(app)

@@ -17,7 +17,15 @@ from pydantic import ValidationError
 from stableflows.errors import InputError, Where
 from stableflows.webui.server import ServerConfig
 
-__all__ = ["SANDBOX", "SERVER_VARIABLE", "ChosenServer", "choose_server", "named_server", "serving"]
+__all__ = [
+    "SANDBOX",
+    "SERVER_VARIABLE",
+    "ChosenServer",
+    "choose_server",
+    "named_server",
+    "sandbox_server",
+    "serving",
+]
 
 SERVER_VARIABLE = "STABLEFLOWS_SERVER"
 SANDBOX = "sandbox"
@@ -122,7 +130,8 @@ async def _block_names() -> list[str]:
 
 
 @contextmanager
-def _sandbox() -> Iterator[ServerConfig]:
+def sandbox_server() -> Iterator[ServerConfig]:
+    """The embedded sandbox, for the time of the block."""
     from stableflows.sandbox import SandboxSettings, run_sandbox
 
     # Slow enough to see what happens, fast enough for a demo.
@@ -143,5 +152,5 @@ async def serving(option: str | None, say: Callable[[str], None]) -> AsyncIterat
         yield chosen.config, False
         return
     say(f"Server: the embedded sandbox, which draws instead of rendering ({chosen.why})")
-    with _sandbox() as config:
+    with sandbox_server() as config:
         yield config, True

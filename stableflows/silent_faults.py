@@ -14,6 +14,8 @@ from stableflows.webui.prompts import lora_tags, stray_tags
 
 __all__ = ["positive_prompts", "silent_faults"]
 
+NO_VAE = (None, "None", "Automatic")
+
 Fault = tuple[str, str]
 """(field, what would happen)"""
 
@@ -33,6 +35,12 @@ def _faults(entry: Entry, capabilities: Capabilities) -> Iterator[Fault]:
             yield "txt2img.refiner.switch_step", message
         if isinstance(stage.config, ADetailerConfig):
             yield from _adetailer_faults(stage.config, capabilities.adetailer)
+        if capabilities.vae == "modules" and stage.generation and stage.generation.vae not in NO_VAE:
+            message = (
+                f"the server takes no VAE by name and would ignore {stage.generation.vae!r}; give it as "
+                "override_settings: {forge_additional_modules: [PATH]}."
+            )
+            yield f"{stage.config_key}.vae", message
         if stage.generation:
             yield from _script_faults(stage, stage.generation, capabilities)
             yield from _option_faults(stage, stage.generation, capabilities)

@@ -179,7 +179,8 @@ def _failed(status: int, said: Said, site: CallSite) -> WebUIError:
     found = _of_the_model(said, site, more) or _of_the_request(said, site, more)
     if found is not None:
         return found
-    if status in (404, 405) and said.text in ("Not Found", "Method Not Allowed"):
+    # A WebUI words a missing path so; another API has words of its own, and no name can be missing in a GET.
+    if status in (404, 405) and (site.method == "GET" or said.text in ("Not Found", "Method Not Allowed")):
         return MissingEndpoint(f"this server has no {site.method} {site.path}", site, **more)
     if status < 500:
         return RequestRejected("the server refused the request", site, **more)
