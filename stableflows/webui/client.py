@@ -145,6 +145,11 @@ class WebUIClient:
                 self._capabilities = await probe(self._transport)
             return self._capabilities
 
+    async def system_information(self) -> dict[str, Any]:
+        """What the server tells of itself (version, command line), if it has a web page."""
+        document = await self._transport.get("/internal/sysinfo")
+        return self._parsed("/internal/sysinfo", dict[str, Any], document)
+
     # -- lists
     # ---------------------------------------------------------------------------------------------------
 

@@ -127,7 +127,7 @@ class ServerNames:
             ),
             NameKind.LORA: (name for lora in self.loras for name in (lora.name, lora.alias) if name),
             NameKind.EMBEDDING: self.embeddings.loaded,
-            NameKind.AD_MODEL: ("None", *self.ad_models),
+            NameKind.AD_MODEL: ("None", *self.ad_models) if self.has_adetailer else (),
             NameKind.STYLE: (style.name for style in self.styles),
             NameKind.SCRIPT: (script.name for script in self.scripts),
             NameKind.FACE_RESTORER: (restorer.name for restorer in self.face_restorers),

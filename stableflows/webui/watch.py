@@ -157,7 +157,7 @@ class Watch:
             if task.queued:
                 return Phase.QUEUED
             if not task.active:
-                return self.state.phase
+                return _phase_of_inactive(self.state.phase)
         elif not sighting.oldest:
             return Phase.QUEUED
         if not self._steps_expected:
@@ -165,11 +165,15 @@ class Watch:
         return _phase_of_steps(progress, self.state.phase)
 
 
+def _phase_of_inactive(before: Phase) -> Phase:
+    """No job: either ours has not begun, or it is over and its answer is being encoded."""
+    return Phase.OTHER if before in (Phase.SAMPLING, Phase.OTHER) else before
+
+
 def _phase_of_steps(progress: Progress, before: Phase) -> Phase:
     state = progress.state
     if progress.idle:
-        # The lock is free: either ours has not begun, or its job is over and the answer is being encoded.
-        return Phase.OTHER if before in (Phase.SAMPLING, Phase.OTHER) else before
+        return _phase_of_inactive(before)
     if state.sampling_step <= 0:
         return Phase.LOADING if before in (Phase.SENT, Phase.QUEUED, Phase.LOADING) else Phase.OTHER
     # sampling_step counts from 0: after the last one come VAE and ADetailer, which report none.
@@ -196,5 +200,7 @@ def _mark(phase: Phase, sighting: Sighting) -> tuple[object, ...]:
 def _state(phase: Phase, progress: Progress | None, seconds: float) -> CallState:
     if progress is None or not phase.running:
         return CallState(phase, seconds=seconds)
+    if phase is not Phase.SAMPLING:
+        return CallState(phase, progress.progress, seconds=seconds)  # its step count is still the last job's
     state = progress.state
     return CallState(phase, progress.progress, state.sampling_step, state.sampling_steps, seconds)

@@ -62,14 +62,14 @@ SILENT = {
 EXCUSED = {
     "a1111/t2i_infotext": "the size came from the request's infotext field, which we never send",
     "a1111/t2i_xyz_seed": "the script was asked for a grid and nothing else",
-    "networks/forge_lora_09_twice": "an override of an earlier request leaked into an option that Forge does not list",
+    "networks/forge_lora_09_twice": "an earlier override leaked into an option that Forge does not list",
 }
 
 UNSEEN = {
     "a1111/ad_unknown_model": "the infotext repeats the unknown model; preflight finds it",
     "a1111/t2i_style_unknown": "no trace of a style; preflight finds it",
     "a1111/t2i_unknown_field": "no trace; our requests are built from the servers' own fields",
-    "a1111/interrupt_immediate": "a partial picture carries no mark; the client remembers that it interrupted",
+    "a1111/interrupt_immediate": "a partial picture has no mark; the client knows what it interrupted",
     "a1111/x_esrgan_not_downloaded": "only resized, and says nothing",
     "auth/oom_in_extension_callback": "swallowed by the server, in its log only",
     "networks/lora_14_badkeys": "a hash proves that the file was found, not its effect",

@@ -89,7 +89,9 @@ def fields(verdict: Verdict) -> list[str]:
 
 def test_a_right_answer_is_clean_whatever_info_says_of_steps_and_size() -> None:
     verdict = check(BODY, answer(BODY))
-    assert verdict.mismatches == () and verdict.unverified == () and verdict.warnings == ()
+    assert verdict.mismatches == ()
+    assert verdict.unverified == ()
+    assert verdict.warnings == ()
     assert (verdict.seeds, verdict.sampler, verdict.scheduler) == ((7,), "Euler", "Automatic")
     assert (verdict.checkpoint, verdict.checkpoint_hash, verdict.vae) == (
         "sandbox_tiny_a",
@@ -190,14 +192,16 @@ def test_without_one_in_the_picture_the_listed_infotext_counts() -> None:
 
 def test_a_seed_that_nobody_reports_is_unverified() -> None:
     verdict = check(BODY, answer(BODY, params={"Seed": None}))
-    assert fields(verdict) == [] and verdict.seeds == (None,)
+    assert fields(verdict) == []
+    assert verdict.seeds == (None,)
     assert any("seed of image 1" in text for text in verdict.unverified)
 
 
 def test_a_drawn_seed_is_whatever_it_was() -> None:
     body = BODY | {"seed": -1}
     verdict = check(body, answer(body, params={"Seed": 4_123_456_789}))
-    assert fields(verdict) == [] and verdict.seeds == (4_123_456_789,)
+    assert fields(verdict) == []
+    assert verdict.seeds == (4_123_456_789,)
 
 
 def test_the_variation_seed_counts_only_with_a_strength() -> None:
@@ -246,7 +250,8 @@ def test_sampler_and_scheduler(asked: dict[str, Any], got: dict[str, Any], wrong
 def test_a_scheduler_that_is_not_reported_is_unverified() -> None:
     body = BODY | {"scheduler": "Karras"}
     verdict = check(body, answer(body, params={"Schedule type": None}))
-    assert fields(verdict) == [] and any("scheduler" in text for text in verdict.unverified)
+    assert fields(verdict) == []
+    assert any("scheduler" in text for text in verdict.unverified)
 
 
 # -- checkpoint, refiner, hires, VAE
@@ -382,7 +387,8 @@ def test_loras_of_the_hires_prompt_and_of_styles_count_too() -> None:
 def test_a_server_that_was_told_not_to_report_loras_gets_a_warning() -> None:
     body = BODY | {"prompt": "<lora:one:1>", "override_settings": {"lora_add_hashes_to_infotext": False}}
     verdict = check(body, answer(body))
-    assert fields(verdict) == [] and len(verdict.warnings) == 1
+    assert fields(verdict) == []
+    assert len(verdict.warnings) == 1
 
 
 def test_an_embedding_is_never_a_mismatch() -> None:
