@@ -6,14 +6,14 @@ Source (pack files) --read_job--> Job --expand--> Entry...
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from stableflows.config import PipelineConfig
-from stableflows.config.layers import Layer, merge, merge_values
-from stableflows.errors import InputError, InvalidInputs, Where
+from stableflows.config.layers import Layer, merge, merge_values, written_at
+from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import REFERENCE, InputImage, InputImages, bind_images
 from stableflows.job import EntrySpec, Job, JobItem, Lora, RunConfig
 from stableflows.packs.model import PackEntry, PromptPack, Source
@@ -34,7 +34,7 @@ class Entry:
         count: images it begins with (an input image, if it has inputs).
         seed: of its first image; None if its first stage needs none (upscale through extras).
         subseed: variation seed, if its first stage has a subseed_strength above 0.
-        where: the file and line it came from, for messages.
+        places: the file and lines it came from, for messages.
     """
 
     index: int
@@ -45,7 +45,7 @@ class Entry:
     seed: SeedChoice | None
     subseed: SeedChoice | None
     inputs: tuple[InputImage, ...] = ()
-    where: Where = field(default_factory=Where)
+    places: Places = field(default_factory=Places)
 
     @property
     def title(self) -> str:
@@ -61,7 +61,7 @@ def read_job(
     run_config: RunConfig | None = None,
     inputs: Sequence[Path] = (),
     first_seed: int | None = None,
-) -> tuple[Job, dict[int, Where]]:
+) -> tuple[Job, tuple[Places, ...]]:
     """The job that pack files and a command line make together, checked, and where each entry stands.
 
     Args:
@@ -76,7 +76,7 @@ def read_job(
     wanted = run_config or (RunConfig.read(source.run_config) if source.run_config else RunConfig())
     errors: list[InputError] = []
     items: list[JobItem] = []
-    places: dict[int, Where] = {}
+    places: list[Places] = []
     for pack, entry in _entries(source):
         layers = [*pack.layers, *entry.layers]
         try:
@@ -84,14 +84,16 @@ def read_job(
             files = entry.inputs or tuple(inputs)
             references = tuple(images.add(file, entry.where).reference for file in files)
             above = [Layer(wanted.settings(), "run_config"), *(_bound(layer, images) for layer in settings)]
-            _check(merge([_default(files), *source.pipeline, *bound, *above]), entry.where)
+            stack = [*source.pipeline, *bound, *above]
+            _check(merge([_default(files), *stack]), entry.where)
+            fields = written_at(stack)
         except InvalidInputs as error:
             errors += error.errors
             continue
         except InputError as error:
             errors.append(error)
             continue
-        places[len(items)] = entry.where
+        places.append(Places(entry.where, fields))
         items.append(
             JobItem(
                 pack_id=pack.pack_id,
@@ -117,12 +119,10 @@ def read_job(
         seed=source.seed,
         first_seed=first_seed,
     )
-    return job, places
+    return job, tuple(places)
 
 
-def expand(
-    job: Job, *, images: InputImages, draw: Draw, places: Mapping[int, Where] | None = None
-) -> tuple[Entry, ...]:
+def expand(job: Job, *, images: InputImages, draw: Draw, places: Sequence[Places] = ()) -> tuple[Entry, ...]:
     """Every entry of a job with its plan and seeds.
 
     Raises:
@@ -131,13 +131,13 @@ def expand(
     errors: list[InputError] = []
     entries: list[Entry] = []
     for index in range(len(job.packs)):
-        where = (places or {}).get(index) or Where(field=f"packs.{index}")
+        at = places[index] if places else Places(Where(field=f"packs.{index}"))
         try:
-            entries.append(_expand_one(job, index, images=images, draw=draw, where=where))
+            entries.append(_expand_one(job, index, images=images, draw=draw, places=at))
         except InvalidInputs as error:
             errors += error.errors
         except InputError as error:
-            errors.append(error if str(error.where) else _placed(error, where))
+            errors.append(error if str(error.where) else _placed(error, at.entry))
     if errors:
         raise InvalidInputs(list({str(error): error for error in errors}.values()))
     return tuple(entries)
@@ -176,12 +176,12 @@ def _placed(error: InputError, where: Where) -> InputError:
     return InputError(error.message, where=where, allowed=error.allowed, value=error.value)
 
 
-def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, where: Where) -> Entry:
+def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places: Places) -> Entry:
     item = job.packs[index]
     config = merge(_stack(job, item))
     plan = StageSequencer().build_plan(config)
     inputs = tuple(images[reference.removeprefix(REFERENCE)] for reference in item.entry.inputs)
-    _refuse_unrenderable(plan, item, inputs, where)
+    _refuse_unrenderable(plan, item, inputs, places.entry)
     content = (item.entry.prompt, item.entry.negative_prompt, *(image.sha256 for image in inputs))
 
     def seed_of(configured: int | None, name: str) -> SeedChoice:
@@ -205,7 +205,7 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, where:
         seed=seed,
         subseed=subseed,
         inputs=inputs,
-        where=where,
+        places=places,
     )
 
 

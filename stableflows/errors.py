@@ -12,8 +12,8 @@ name, what to do. `exit_code` is what a command ends with when the error ends th
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from enum import IntEnum
 from pathlib import Path
@@ -23,6 +23,7 @@ __all__ = [
     "InputError",
     "InvalidInputs",
     "InvalidStagePlanError",
+    "Places",
     "ServerError",
     "StableflowsError",
     "Where",
@@ -53,6 +54,22 @@ class Where:
         if self.line:
             place += f":{self.line}" if place else f"line {self.line}"
         return ": ".join(part for part in (place, self.field or "") if part)
+
+
+@dataclass(frozen=True, slots=True)
+class Places:
+    """Where an entry stands, and where each of its settings was written, by dotted field."""
+
+    entry: Where = field(default_factory=Where)
+    fields: Mapping[str, Where] = field(default_factory=dict)
+
+    def of(self, name: str) -> Where:
+        """The place of a setting; what nobody wrote, such as a default, stands where the entry does."""
+        parts = name.split(".")
+        for length in range(len(parts), 0, -1):
+            if found := self.fields.get(".".join(parts[:length])):
+                return found
+        return Where(self.entry.file, self.entry.line, name)
 
 
 def nearest(name: str, existing: Iterable[str], *, most: int = 3) -> list[str]:

@@ -9,7 +9,8 @@ from pathlib import Path
 
 from pydantic import ValidationError
 
-from stableflows.errors import InputError
+from stableflows.config.base import Strict
+from stableflows.errors import InputError, Places
 from stableflows.job import Job
 from stableflows.request import Prepared, RenderRequest, prepare, prepare_job
 from stableflows.run import history
@@ -17,6 +18,14 @@ from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
 
 __all__ = ["inputs_folder", "last_run", "load", "save_job"]
+
+
+class Snapshot(Strict):
+    """A saved job, and where it was written: not part of its identity, but of its error messages."""
+
+    job: Job
+    places: tuple[Places, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 def inputs_folder(root: Path) -> Path:
@@ -37,7 +46,8 @@ def save_job(prepared: Prepared, root: Path) -> str:
     prepared.images.keep(inputs_folder(root), write_whole)
     file = _job_file(root, prepared.job.job_id)
     file.parent.mkdir(parents=True, exist_ok=True)
-    write_whole(file, prepared.job.model_dump_json(indent=1).encode())
+    snapshot = Snapshot(job=prepared.job, places=prepared.places, warnings=prepared.warnings)
+    write_whole(file, snapshot.model_dump_json(indent=1).encode())
     return prepared.job.job_id
 
 
@@ -52,7 +62,10 @@ def load(request: RenderRequest) -> Prepared:
         plan = RunFolder.open(root, _folder_of(root, request.again)).plan()
         return prepare_job(plan.job, inputs=inputs_folder(root), recorded=plan.draws)
     if request.job is not None:
-        return prepare_job(_read_job(root, request.job), inputs=inputs_folder(root))
+        saved = _read_job(root, request.job)
+        return prepare_job(
+            saved.job, inputs=inputs_folder(root), places=saved.places, warnings=saved.warnings
+        )
     return prepare(request)
 
 
@@ -79,10 +92,10 @@ def _folder_of(root: Path, run_id: str) -> str:
     )
 
 
-def _read_job(root: Path, job_id: str) -> Job:
+def _read_job(root: Path, job_id: str) -> Snapshot:
     file = _job_file(root, job_id)
     try:
-        return Job.model_validate_json(file.read_bytes())
+        return Snapshot.model_validate_json(file.read_bytes())
     except FileNotFoundError:
         saved = sorted(path.stem for path in file.parent.glob("*.json"))
         raise InputError(

@@ -89,7 +89,7 @@ def check_names(
         for use in _uses(entry):
             found = names.find(use.kind, use.name)
             if isinstance(found, NotFound):
-                error = _unknown(use, found, entry.where)
+                error = _unknown(use, found, entry.places.of(use.field))
                 errors.setdefault(str(error), error)
         for error in silent_faults(entry, capabilities):
             errors.setdefault(str(error), error)
@@ -119,7 +119,7 @@ def _unknown(use: _Use, found: NotFound, where: Where) -> InputError:
         message += f". It has: {', '.join(found.existing[:MOST_NAMED])}{more}."
     else:
         message += "." if found.reason else "; it has none."
-    return InputError(message, where=Where(where.file, where.line, use.field))
+    return InputError(message, where=where)
 
 
 def warnings_of(

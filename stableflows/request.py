@@ -20,7 +20,7 @@ from stableflows.config.flat import set_in
 from stableflows.config.generation import Seed
 from stableflows.config.layers import Layer
 from stableflows.entries import Entry, expand, read_job
-from stableflows.errors import InputError, Where
+from stableflows.errors import InputError, Places, Where
 from stableflows.inputs import InputImages
 from stableflows.job import Job, RunConfig
 from stableflows.packs import free_text, read_sources
@@ -88,6 +88,7 @@ class Prepared:
     images: InputImages
     draws: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
+    places: tuple[Places, ...] = ()
 
     @property
     def image_count(self) -> int:
@@ -122,22 +123,31 @@ def prepare(request: RenderRequest) -> Prepared:
     )
     draws = Draws()
     entries = expand(job, images=images, draw=draws, places=places)
-    return Prepared(job, entries, schedule(entries), images, draws.made, source.warnings)
+    return Prepared(job, entries, schedule(entries), images, draws.made, source.warnings, places)
 
 
-def prepare_job(job: Job, *, inputs: Path, recorded: Mapping[str, int] | None = None) -> Prepared:
+def prepare_job(
+    job: Job,
+    *,
+    inputs: Path,
+    recorded: Mapping[str, int] | None = None,
+    places: tuple[Places, ...] = (),
+    warnings: tuple[str, ...] = (),
+) -> Prepared:
     """A saved job, ready to be sent.
 
     Args:
         inputs: the folder in which its input images are kept.
         recorded: the draws of an earlier run, which are used again.
+        places: where each entry was written, for messages.
+        warnings: what was found when it was read.
 
     Raises:
         InputError: an image of it is gone, or it was saved by a version that allowed what this one refuses.
     """
     images, draws = InputImages(inputs), Draws(recorded)
-    entries = expand(job, images=images, draw=draws)
-    return Prepared(job, entries, schedule(entries), images, draws.made)
+    entries = expand(job, images=images, draw=draws, places=places)
+    return Prepared(job, entries, schedule(entries), images, draws.made, warnings, places)
 
 
 def _run_config(request: RenderRequest, written: Layer | None) -> RunConfig:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from stableflows.config import ADetailerConfig, GenerationConfig, Txt2ImgConfig
 from stableflows.config.base import request_fields
 from stableflows.entries import Entry
-from stableflows.errors import InputError, Where, nearest
+from stableflows.errors import InputError, nearest
 from stableflows.stages import StageExecution, StageType
 from stableflows.webui.capabilities import ADetailerSupport, Capabilities
 from stableflows.webui.prompts import lora_tags, stray_tags
@@ -23,7 +23,7 @@ Fault = tuple[str, str]
 def silent_faults(entry: Entry, capabilities: Capabilities) -> Iterator[InputError]:
     """Everything of an entry that this server would not do as asked, without a word."""
     for field, message in _faults(entry, capabilities):
-        yield InputError(message, where=Where(entry.where.file, entry.where.line, field))
+        yield InputError(message, where=entry.places.of(field))
 
 
 def _faults(entry: Entry, capabilities: Capabilities) -> Iterator[Fault]:

@@ -20,7 +20,7 @@ from stableflows.config.flat import nested, set_in
 from stableflows.config.pipeline import PipelineConfig
 from stableflows.errors import InputError, InvalidInputs, Where
 
-__all__ = ["Layer", "explain", "merge", "merge_values"]
+__all__ = ["Layer", "explain", "merge", "merge_values", "written_at"]
 
 Model = TypeVar("Model", bound=BaseModel)
 
@@ -65,6 +65,15 @@ def merge_values(layers: Sequence[Layer]) -> dict[str, Any]:
         for path in written:
             set_in(merged, path, _get(values, path))
     return merged
+
+
+def written_at(layers: Sequence[Layer]) -> dict[str, Where]:
+    """Where each setting was written, by its dotted field in the nested form; a later layer wins."""
+    places: dict[str, Where] = {}
+    for layer in layers:
+        _, written = nested(layer.values, layer.where)
+        places |= {".".join(path): layer.where(place) for path, place in written.items()}
+    return places
 
 
 def merge(layers: Sequence[Layer]) -> PipelineConfig:
