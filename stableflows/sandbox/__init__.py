@@ -1,6 +1,6 @@
 """The sandbox: an embedded server that speaks a WebUI's HTTP contract and draws instead of diffusing.
 
-It is as unforgiving, and as silently forgiving, as the servers that were recorded (see ``docs/fidelity.md``)::
+It is as unforgiving, and as silently forgiving, as the recorded servers (see ``docs/fidelity.md``)::
 
     with run_sandbox(SandboxSettings(step_seconds=0.01)) as sandbox:
         httpx.post(sandbox.url + "/sdapi/v1/txt2img", json={"prompt": "a lighthouse"})

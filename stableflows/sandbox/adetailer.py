@@ -186,7 +186,7 @@ class Detailer:
         self.skip_img2img = self.active and len(args) >= 2 and args[1] is True
 
     def infotext(self) -> dict[str, Any]:
-        """The keys that the infotext gets: also for a model that does not exist, also where nothing was found."""
+        """The keys of the infotext: also for a model that does not exist, also where nothing was found."""
         keys: dict[str, Any] = {}
         for number, unit in enumerate(self.units, start=1):
             suffix = "" if number == 1 else f" {_ordinal(number)}"

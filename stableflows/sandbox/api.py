@@ -10,7 +10,8 @@ from stableflows.sandbox.adetailer import Detailer
 from stableflows.sandbox.errors import HTTPError, ServerError
 from stableflows.sandbox.faults import Fault
 from stableflows.sandbox.img2img import ImageJob
-from stableflows.sandbox.processing import Job, Processed
+from stableflows.sandbox.job import Job
+from stableflows.sandbox.processing import Processed
 from stableflows.sandbox.txt2img import TextJob
 from stableflows.sandbox.webui import WebUI
 

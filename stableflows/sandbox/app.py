@@ -33,6 +33,7 @@ class Application:
         webui: WebUI,
         log: RequestLog,
         armed: Armed,
+        *,
         control_surface: "control.Control",
         die: Callable[[Fault], None],
         cut: Callable[[Scope, bool], None],
@@ -89,13 +90,14 @@ class Application:
             self.log.update(number, t_end=time.monotonic())
             return
         reply = await work
-        await self._finish(reply, scope, send, fault, started, number, request)
+        await self._finish(reply, scope, send, fault=fault, started=started, number=number, request=request)
 
     async def _finish(
         self,
         reply: Reply,
         scope: Scope,
         send: Send,
+        *,
         fault: Fault | None,
         started: float,
         number: int,
@@ -135,7 +137,8 @@ class Application:
             call = Call(
                 self.webui, dict(request.query_params), raw, request.headers.get("content-type"), fault
             )
-            return await methods[method](call)
+            answer: Reply = await methods[method](call)
+            return answer
         except asyncio.CancelledError:
             raise
         except Exception as error:

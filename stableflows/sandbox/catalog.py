@@ -156,7 +156,7 @@ class Catalog(BaseModel):
         return next((item for item in self.vaes if item.name == name), None)
 
     def replacing(self, kind: str, name: str, **changes: Any) -> "Catalog":
-        """The same disk with one file changed: ``catalog.replacing("loras", "ink_wash", sha256=..., mtime=...)``.
+        """The same disk with one file changed: ``catalog.replacing("loras", "ink_wash", mtime=...)``.
 
         Raises:
             KeyError: if no file of this kind has the name.

@@ -12,7 +12,7 @@ from typing import Any
 from PIL import Image
 
 from stableflows.sandbox import api, extras, fields, images, infotext, lists, replies
-from stableflows.sandbox.errors import HTTPError, Invalid, ServerError, runtime_error
+from stableflows.sandbox.errors import HTTPError, InvalidError, ServerError, runtime_error
 from stableflows.sandbox.faults import Fault
 from stableflows.sandbox.replies import Reply
 from stableflows.sandbox.webui import WebUI
@@ -115,7 +115,7 @@ async def _png_info(call: Call) -> Reply:
 async def _interrogate(call: Call) -> Reply:
     body = call.body()
     if not isinstance(body, dict):
-        raise Invalid([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
+        raise InvalidError([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
     if not body.get("image"):
         raise HTTPError(404, "Image not found")
     images.decode(str(body["image"]), call.webui.options)
@@ -139,7 +139,7 @@ async def _progress(call: Call) -> Reply:
 async def _internal_progress(call: Call) -> Reply:
     body = call.body()
     if not isinstance(body, dict):
-        raise Invalid([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
+        raise InvalidError([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
     return replies.as_json(call.webui.tasks.progress(body, call.webui.state))
 
 
@@ -189,7 +189,7 @@ async def _set_options(call: Call) -> Reply:
     webui = call.webui
     body = call.body()
     if not isinstance(body, dict):
-        raise Invalid([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
+        raise InvalidError([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
     name = body.get("sd_model_checkpoint")
     if name is not None and webui.weights.exact(name) is None:
         raise runtime_error(f"model {name!r} not found")
@@ -198,9 +198,10 @@ async def _set_options(call: Call) -> Reply:
         before = webui.options[key]
         changed = webui.options.set(key, value)
         updated.append({key: changed})
-        if changed and key == "sd_model_checkpoint":
-            if not await _locked(webui, webui.weights.switch_by_options):
-                webui.options.data[key] = before
+        # Forge loads with the next generation, the others now and behind the lock.
+        switches = changed and key == "sd_model_checkpoint" and webui.family != "forge"
+        if switches and not await _locked(webui, webui.weights.switch_by_options):
+            webui.options.data[key] = before
         if changed and key == "sd_vae" and webui.family != "forge":
             await _locked(webui, partial(_reload_vae, webui, before))
     webui.options.save()

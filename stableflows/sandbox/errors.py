@@ -26,7 +26,7 @@ class ServerError(Exception):
         self.body = body
 
 
-class Invalid(Exception):
+class InvalidError(Exception):
     """The request's body does not fit its model: 422 with these details."""
 
     def __init__(self, details: list[dict[str, Any]]) -> None:
@@ -49,7 +49,8 @@ OUT_OF_MEMORY = ServerError(
 )
 NAN = ServerError(
     "NansException",
-    "A tensor with NaNs was produced in Unet. Use --disable-nan-check commandline argument to disable this check.",
+    "A tensor with NaNs was produced in Unet."
+    " Use --disable-nan-check commandline argument to disable this check.",
 )
 POISONED = ServerError("AssertionError", "Torch not compiled with CUDA enabled")
 """What A1111 on a CPU answers to newly encoded prompts after a checkpoint failed to load."""

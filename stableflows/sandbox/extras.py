@@ -82,7 +82,9 @@ def _digest(webui: WebUI, request: dict[str, Any], source: Image.Image) -> bytes
     if request["extras_upscaler_2_visibility"] > 0 and request["upscaler_2"] not in _NONE:
         names += ["upscaler_2", "extras_upscaler_2_visibility"]
     by_size = request["resize_mode"] == 1
-    names += ["upscaling_resize_w", "upscaling_resize_h", "upscaling_crop"] if by_size else ["upscaling_resize"]
+    names += (
+        ["upscaling_resize_w", "upscaling_resize_h", "upscaling_crop"] if by_size else ["upscaling_resize"]
+    )
     restored = [name for name in ("gfpgan_visibility", "codeformer_visibility") if request[name] > 0]
     names += [*restored, "upscale_first"] if restored else []
     names += ["codeformer_weight"] if request["codeformer_visibility"] > 0 else []
@@ -143,7 +145,7 @@ def png_info(image: Image.Image) -> tuple[str, dict[str, str]]:
         HTTPError: never for an image without text: that is an empty infotext.
     """
     items = {key: value for key, value in image.info.items() if isinstance(key, str)}
-    exif = image.getexif().get_ifd(0x8769).get(0x9286) if image.format in ("JPEG", "WEBP") else None
+    exif = image.getexif().get_ifd(images.EXIF_IFD).get(images.USER_COMMENT)
     text = items.pop("parameters", "")
     if not text and isinstance(exif, bytes):
         text = exif.removeprefix(b"UNICODE\0").decode("utf-16-be", errors="replace")

@@ -40,12 +40,20 @@ GENERATING = (
 class Fault(BaseModel):
     """One thing that goes wrong.
 
-    Kinds: ``crash`` (the process dies: every connection is cut and nothing listens until ``restart``), ``refuse``
-    (the same for ``seconds``, then it is back), ``restart`` (crash, and after ``seconds`` a new process with
-    ``catalog``), ``reset`` (the connection is cut, the job goes on), ``hang`` (the job stands still until it is
-    interrupted), ``slow`` (``seconds`` more), ``oom``, ``nan``, ``truncated`` (half of the answer), ``broken_image``,
-    ``wrong_size``, ``fewer_images``, ``wrong_checkpoint``, ``swallowed_adetailer`` (its unit is dropped at 200),
-    ``partial`` (as if somebody else had interrupted), ``status`` (an answer of a proxy in front).
+    Kinds:
+        ``crash``: the process dies; every connection is cut and nobody listens until ``Sandbox.restart``.
+        ``refuse``: the same for ``seconds``, then the same process is back.
+        ``restart``: a crash, and after ``seconds`` a new process with ``catalog``.
+        ``reset``: the connection is cut, the job goes on.
+        ``hang``: the job stands still until it is interrupted.
+        ``slow``: the job takes ``seconds`` more.
+        ``oom``, ``nan``: out of memory, NaN, inside sampling.
+        ``truncated``: half of the answer. ``broken_image``: a third of each image.
+        ``wrong_size``: half the size. ``fewer_images``: the last one is missing.
+        ``wrong_checkpoint``: another checkpoint renders; the answer says which.
+        ``swallowed_adetailer``: its units are dropped at 200.
+        ``partial``: as if somebody else had interrupted.
+        ``status``: the answer of a proxy in front.
 
     Attributes:
         at: the coming matching call that it hits, counted from 1 when it was armed.

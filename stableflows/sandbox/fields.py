@@ -6,13 +6,15 @@ left to pydantic itself.
 """
 
 import json
+import operator
+from collections.abc import Callable
 from email.message import Message
 from functools import cache
 from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, create_model
 
-from stableflows.sandbox.errors import Invalid
+from stableflows.sandbox.errors import InvalidError
 from stableflows.sandbox.recorded import Family, recorded
 
 Spec = dict[str, Any]
@@ -56,10 +58,10 @@ def parse_json(raw: bytes, content_type: str | None, validation: str) -> Any:
     """The decoded body, as FastAPI would hand it to the model.
 
     Raises:
-        Invalid: for an absent body and for broken JSON.
+        InvalidError: for an absent body and for broken JSON.
     """
     if not raw:
-        raise Invalid(
+        raise InvalidError(
             [_MISSING] if validation == "v1" else [_v2("missing", ["body"], "Field required", None)]
         )
     if content_type:
@@ -75,11 +77,11 @@ def parse_json(raw: bytes, content_type: str | None, validation: str) -> Any:
         return json.loads(raw)
     except ValueError as error:
         if not isinstance(error, json.JSONDecodeError):
-            raise Invalid([_MISSING]) from error
+            raise InvalidError([_MISSING]) from error
         if validation == "v2":
             detail = _v2("json_invalid", ["body", error.pos], "JSON decode error", {})
             del detail["url"]
-            raise Invalid([{**detail, "ctx": {"error": error.msg}}]) from error
+            raise InvalidError([{**detail, "ctx": {"error": error.msg}}]) from error
         context = {
             "msg": error.msg,
             "doc": error.doc,
@@ -87,7 +89,7 @@ def parse_json(raw: bytes, content_type: str | None, validation: str) -> Any:
             "lineno": error.lineno,
             "colno": error.colno,
         }
-        raise Invalid(
+        raise InvalidError(
             [
                 {
                     "loc": ["body", error.pos],
@@ -107,13 +109,13 @@ def fill(kind: str, body: Any, family: Family, validation: str) -> dict[str, Any
     """All fields of a request, defaults filled, values coerced, unknown keys dropped.
 
     Raises:
-        Invalid: with the details that the server would answer with 422.
+        InvalidError: with the details that the server would answer with 422.
     """
     fields = specs(kind, family)
     if validation == "v2":
         return _fill_v2(kind, body, family)
     if not isinstance(body, dict):
-        raise Invalid([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
+        raise InvalidError([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
     details: list[dict[str, Any]] = []
     values: dict[str, Any] = {}
     for name, spec in fields.items():
@@ -127,7 +129,7 @@ def fill(kind: str, body: Any, family: Family, validation: str) -> dict[str, Any
     if kind == "extra-batch-images":
         values["imageList"] = _image_list_v1(body, details)
     if details:
-        raise Invalid(details)
+        raise InvalidError(details)
     return values
 
 
@@ -149,16 +151,19 @@ def _coerce_v1(value: Any, spec: Spec) -> Any:
             raise _V1Error(f"unexpected value; permitted: {permitted}", "value_error.const", ctx=given)
         return value
     result = _V1[spec["type"]](value)
-    for name, holds, text, kind in (
-        ("gt", lambda limit: result > limit, "greater than", "not_gt"),
-        ("ge", lambda limit: result >= limit, "greater than or equal to", "not_ge"),
-        ("le", lambda limit: result <= limit, "less than or equal to", "not_le"),
-    ):
-        if name in spec and not holds(spec[name]):
+    for name, holds, text, kind in _LIMITS:
+        if name in spec and not holds(result, spec[name]):
             limit = int(spec[name]) if float(spec[name]).is_integer() else spec[name]
             message = f"ensure this value is {text} {limit}"
             raise _V1Error(message, f"value_error.number.{kind}", ctx={"limit_value": limit})
     return result
+
+
+_LIMITS: tuple[tuple[str, Callable[[Any, Any], bool], str, str], ...] = (
+    ("gt", operator.gt, "greater than", "not_gt"),
+    ("ge", operator.ge, "greater than or equal to", "not_ge"),
+    ("le", operator.le, "less than or equal to", "not_le"),
+)
 
 
 def _v1_str(value: Any) -> str:
@@ -224,9 +229,11 @@ def _image_list_v1(body: dict[str, Any], details: list[dict[str, Any]]) -> list[
         details.append({"loc": loc, "msg": error.msg, "type": error.kind})
         return []
     for number, image in enumerate(images):
-        for key in ("data", "name"):
-            if not isinstance(image, dict) or key not in image:
-                details.append({**_MISSING, "loc": [*loc, number, key]})
+        details += [
+            {**_MISSING, "loc": [*loc, number, key]}
+            for key in ("data", "name")
+            if not isinstance(image, dict) or key not in image
+        ]
     return images
 
 
@@ -275,20 +282,20 @@ def _fill_v2(kind: str, body: Any, family: Family) -> dict[str, Any]:
             if "ctx" in item:
                 detail["ctx"] = item["ctx"]
             details.append(detail)
-        raise Invalid(details) from error
+        raise InvalidError(details) from error
 
 
 def need(body: Any, name: str, validation: str) -> Any:
     """A required field of a small request (png-info's ``image``), as text.
 
     Raises:
-        Invalid: if it is missing or no text.
+        InvalidError: if it is missing or no text.
     """
     if not isinstance(body, dict):
-        raise Invalid([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
+        raise InvalidError([{"loc": ["body"], "msg": "value is not a valid dict", "type": "type_error.dict"}])
     loc = ["body", name]
     if name not in body:
-        raise Invalid(
+        raise InvalidError(
             [{**_MISSING, "loc": loc}]
             if validation == "v1"
             else [_v2("missing", loc, "Field required", body)]
@@ -296,5 +303,5 @@ def need(body: Any, name: str, validation: str) -> Any:
     if isinstance(body[name], str):
         return body[name]
     if validation == "v1":
-        raise Invalid([{"loc": loc, "msg": "str type expected", "type": "type_error.str"}])
-    raise Invalid([_v2("string_type", loc, "Input should be a valid string", body[name])])
+        raise InvalidError([{"loc": loc, "msg": "str type expected", "type": "type_error.str"}])
+    raise InvalidError([_v2("string_type", loc, "Input should be a valid string", body[name])])

@@ -10,8 +10,8 @@ from PIL import Image, ImageOps, PngImagePlugin
 from stableflows.sandbox.errors import HTTPError
 from stableflows.sandbox.options import Options
 
-_USER_COMMENT = 0x9286
-_EXIF_IFD = 0x8769
+USER_COMMENT = 0x9286
+EXIF_IFD = 0x8769
 LANCZOS = Image.Resampling.LANCZOS
 _PNG_LEVEL = 1  # A test waits for these: speed counts more than size.
 
@@ -61,7 +61,7 @@ def encode(image: Image.Image, options: Options) -> bytes:
     elif kind in ("jpg", "jpeg", "webp"):
         exif = Image.Exif()
         comment = str(image.info.get("parameters") or "")
-        exif.get_ifd(_EXIF_IFD)[_USER_COMMENT] = b"UNICODE\0" + comment.encode("utf-16-be")
+        exif.get_ifd(EXIF_IFD)[USER_COMMENT] = b"UNICODE\0" + comment.encode("utf-16-be")
         plain = image.convert("RGB") if image.mode in ("RGBA", "P") else image
         if kind == "webp":
             lossless = bool(options["webp_lossless"])

@@ -6,7 +6,7 @@ from PIL import Image, ImageChops, ImageFilter
 
 from stableflows.sandbox import draw, images, pixels
 from stableflows.sandbox.errors import runtime_error, type_error
-from stableflows.sandbox.processing import Job
+from stableflows.sandbox.job import Job
 
 _FILLS = {0: "fill", 2: "latent noise", 3: "latent nothing"}
 
@@ -119,7 +119,7 @@ class ImageJob(Job):
         return max(1, min(int(min(strength, 0.999) * steps) + 1, max(1, steps)))
 
     def _masked(self, image: Image.Image, painted: Image.Image, recipe: draw.Recipe) -> Image.Image:
-        """Only the mask's area is new. Its dabs of colour tell recipes apart where the mark is not visible."""
+        """Only the mask's area is new; dabs of colour tell recipes apart where no mark is visible."""
         if self.mask is None:
             return painted
         mask = self.mask.resize(image.size)

@@ -99,7 +99,11 @@ def realesrgan_models(_: WebUI) -> Any:
 
 
 def extensions(webui: WebUI) -> list[dict[str, Any]]:
-    shown = [item for item in recorded("a1111")["extensions"] if item["name"] == "adetailer" and webui.has_adetailer]
+    shown = [
+        item
+        for item in recorded("a1111")["extensions"]
+        if item["name"] == "adetailer" and webui.has_adetailer
+    ]
     shown += [extension.model_dump() for extension in webui.catalog.extensions]
     if webui.family == "forge":
         return [{**item, "commit_date": int(item["commit_date"])} for item in shown]

@@ -178,7 +178,7 @@ class Loras:
     def _apply(self) -> None:
         names = tuple((item.name, item.te, item.unet) for item in self._loaded)
         if names == self._applied_names:
-            # The model is patched only when names or weights change: a replaced file has no effect until then.
+            # The model is patched only when names or weights change; a replaced file waits for that.
             return
         self._applied_names = names
         sums: dict[str, tuple[float, float]] = {}

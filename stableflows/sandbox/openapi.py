@@ -5,7 +5,7 @@ from typing import Any
 from stableflows.sandbox import fields
 from stableflows.sandbox.webui import WebUI
 
-_TYPES = {
+_TYPES: dict[str, dict[str, Any]] = {
     "str": {"type": "string"},
     "int": {"type": "integer"},
     "float": {"type": "number"},

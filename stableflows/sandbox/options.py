@@ -1,4 +1,4 @@
-"""The server's options: defaults, what ``config.json`` holds, overrides, and how a wrong value poisons them."""
+"""The server's options: defaults, what ``config.json`` holds, and how a wrong value poisons them."""
 
 from typing import Any
 

@@ -1,4 +1,4 @@
-"""What decides a picture's pixels: the recipe of a job, made of its request, the options and what is loaded."""
+"""What decides a picture's pixels: the recipe, made of the request, the options and what is loaded."""
 
 import hashlib
 from typing import TYPE_CHECKING, Any
@@ -8,7 +8,7 @@ from PIL import Image
 from stableflows.sandbox import adetailer, draw, samplers
 
 if TYPE_CHECKING:
-    from stableflows.sandbox.processing import Job
+    from stableflows.sandbox.job import Job
 
 CONDITIONING_OPTIONS = (
     "use_old_scheduling",
@@ -132,8 +132,7 @@ def facts(job: "Job", index: int, *, checkpoint: str) -> dict[str, Any]:
     if job.restore_faces:
         names = ("face_restoration_model", "code_former_weight")
         found["restore_faces"] = [webui.options[name] for name in names]
-    if "Refiner" in job.extra:
-        assert job.refiner is not None
+    if job.refiner is not None and "Refiner" in job.extra:
         found["refiner"] = [job.refiner.file.sha256, r["refiner_switch_at"]]
         found["refiner_by_steps"] = webui.options["refiner_switch_by_sample_steps"]
     scripts = {

@@ -1,6 +1,6 @@
-"""What ``/sdapi/v1/progress`` and ``/internal/progress`` read while a job runs, with their recorded quirks."""
+"""What ``/sdapi/v1/progress`` and ``/internal/progress`` read while a job runs, quirks included."""
 
-import random
+import secrets
 import string
 import threading
 import time
@@ -103,7 +103,7 @@ class Tasks:
 
     @staticmethod
     def new_id(kind: str) -> str:
-        letters = random.choices(string.ascii_uppercase + string.digits, k=7)
+        letters = [secrets.choice(string.ascii_uppercase + string.digits) for _ in range(7)]
         return f"task({kind}-{''.join(letters)})"
 
     def queue(self, task_id: str) -> None:

@@ -19,5 +19,5 @@ def recorded(name: str) -> Any:
 
 
 def of_family(family: Family, key: str) -> Any:
-    """A recorded list of a family. SD.Next was not recorded: what it shares with A1111 is taken from there."""
+    """A recorded list of a family. SD.Next was not recorded: it gets A1111's."""
     return recorded("forge" if family == "forge" else "a1111")[key]

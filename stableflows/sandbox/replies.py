@@ -5,7 +5,7 @@ import json
 from dataclasses import dataclass, field
 from typing import Any
 
-from stableflows.sandbox.errors import HTTPError, Invalid, ServerError
+from stableflows.sandbox.errors import HTTPError, InvalidError, ServerError
 from stableflows.sandbox.flavours import Flavour
 
 _GZIP_FROM = 1000
@@ -42,7 +42,7 @@ def zipped(reply: Reply, accepts: str) -> Reply:
 
 def of_error(error: Exception, flavour: Flavour, *, api: bool) -> Reply:
     """The answer to an exception. ``api``: under ``/sdapi``, where A1111 has its own handlers."""
-    if isinstance(error, Invalid):
+    if isinstance(error, InvalidError):
         return as_json({"detail": error.details}, 422)
     if isinstance(error, HTTPError):
         return _http(error, flavour, api)

@@ -32,8 +32,8 @@ def resolve(
 ) -> tuple[str, str]:
     """Sampler name and scheduler label for what was asked.
 
-    Names are case-sensitive; a scheduler may stand behind the sampler ("DPM++ 2M Karras"); anything unknown is
-    replaced by the first sampler and by Automatic, without an error.
+    Names are case-sensitive; a scheduler may stand behind the sampler ("DPM++ 2M Karras"); anything unknown
+    is replaced by the first sampler and by Automatic, without an error.
     """
     samplers = of_family(family, "samplers")
     schedulers = of_family(family, "schedulers")

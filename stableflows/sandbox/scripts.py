@@ -5,7 +5,8 @@ from typing import Any
 
 from stableflows.sandbox import adetailer, selectable
 from stableflows.sandbox.errors import HTTPError, ServerError
-from stableflows.sandbox.processing import Job, Processed, process_images
+from stableflows.sandbox.job import Job
+from stableflows.sandbox.processing import Processed, process_images
 from stableflows.sandbox.recorded import Family, of_family, recorded
 from stableflows.sandbox.webui import WebUI
 

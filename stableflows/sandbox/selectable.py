@@ -10,7 +10,8 @@ from PIL import Image
 from stableflows.sandbox import draw, images, xyz
 from stableflows.sandbox.errors import ServerError, type_error
 from stableflows.sandbox.img2img import ImageJob
-from stableflows.sandbox.processing import Job, Processed, fixed_seed, process_images
+from stableflows.sandbox.job import Job, fixed_seed
+from stableflows.sandbox.processing import Processed, process_images
 from stableflows.sandbox.sheets import lettered
 
 
@@ -36,9 +37,17 @@ def fresh(job: Job, **changes: Any) -> Job:
     return again
 
 
+def _of_images(job: Job) -> ImageJob:
+    if not isinstance(job, ImageJob):
+        raise ServerError(
+            "AttributeError", "'StableDiffusionProcessingTxt2Img' object has no attribute 'init_images'"
+        )
+    return job
+
+
 def _sd_upscale(job: Job, args: list[Any]) -> Processed:
-    """Tiles of the enlarged image, each painted over, put together again; the last tile's seed is in all_seeds."""
-    assert isinstance(job, ImageJob)
+    """Tiles of the enlarged image, painted over one by one; ``all_seeds`` has the last tile's seed."""
+    job = _of_images(job)
     _, overlap, upscaler, factor = args
     webui, r, state = job.webui, job.r, job.webui.state
     names = webui.upscaler_names()
@@ -75,8 +84,7 @@ def _sd_upscale(job: Job, args: list[Any]) -> Processed:
                 break
             part = tiles[at * batch : (at + 1) * batch]
             state.job = f"Batch {at + 1 + number * batches} out of {state.job_count}"
-            once = fresh(job, seed=next_seed, n_iter=1, batch_size=batch, save_images=False)
-            assert isinstance(once, ImageJob)
+            once = _of_images(fresh(job, seed=next_seed, n_iter=1, batch_size=batch, save_images=False))
             once.init_images = [tile for _, _, tile in part]
             done = process_images(once)
             texts = texts or done.infotexts[:1]
@@ -90,7 +98,7 @@ def _sd_upscale(job: Job, args: list[Any]) -> Processed:
 
 def _loopback(job: Job, args: list[Any]) -> Processed:
     """Each result is the next one's input; a grid in front that ``index_of_first_image`` does not tell of."""
-    assert isinstance(job, ImageJob)
+    job = _of_images(job)
     loops, final, curve, _ = args
     loops = int(loops)
     job.extra["Final denoising strength"] = final
@@ -107,10 +115,16 @@ def _loopback(job: Job, args: list[Any]) -> Processed:
         next_seed = seed
         for loop in range(loops):
             strength = _curve(first, float(final), loop, loops, str(curve))
-            once = fresh(
-                job, seed=next_seed, n_iter=1, batch_size=1, denoising_strength=strength, save_images=False
+            once = _of_images(
+                fresh(
+                    job,
+                    seed=next_seed,
+                    n_iter=1,
+                    batch_size=1,
+                    denoising_strength=strength,
+                    save_images=False,
+                )
             )
-            assert isinstance(once, ImageJob)
             once.init_images = inputs
             done = process_images(once)
             if job.webui.state.interrupted and not done.images:

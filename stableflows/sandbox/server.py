@@ -128,7 +128,14 @@ class Sandbox:
     async def _live(self) -> None:
         while not self._stopping:
             self._next = self._loop.create_future()
-            app = Application(self.webui, self.requests, self.armed, Control(self), self._die, self._cut)
+            app = Application(
+                self.webui,
+                self.requests,
+                self.armed,
+                control_surface=Control(self),
+                die=self._die,
+                cut=self._cut,
+            )
             config = uvicorn.Config(
                 app,
                 log_config=None,
@@ -139,7 +146,7 @@ class Sandbox:
             )
             self._server = uvicorn.Server(config)
             serving = asyncio.ensure_future(self._server.serve(sockets=[self._socket]))
-            while not self._server.started and not serving.done():
+            while not self._server.started and not serving.done():  # noqa: ASYNC110 - uvicorn has no event
                 await asyncio.sleep(0.005)
             self._up.set()
             await serving

@@ -7,7 +7,8 @@ from PIL import Image
 
 from stableflows.sandbox import draw, networks, pixels, samplers
 from stableflows.sandbox.errors import ServerError, runtime_error, type_error
-from stableflows.sandbox.processing import Job, closest_checkpoint, note_loras
+from stableflows.sandbox.job import Job
+from stableflows.sandbox.processing import closest_checkpoint, note_loras
 from stableflows.sandbox.weights import CheckpointInfo
 
 _SAME = ("Use same checkpoint", "Use same sampler", "Use same scheduler")

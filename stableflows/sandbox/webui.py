@@ -17,12 +17,12 @@ from stableflows.sandbox.settings import SandboxSettings
 from stableflows.sandbox.weights import HashCache, Weights
 
 
-class Interrupted(Exception):
+class Interrupted(Exception):  # noqa: N818 - a signal, nothing went wrong
     """Sampling was interrupted or skipped."""
 
 
 class WebUI:
-    """State of one server between its start and its end. A restart makes a new one with the same hash cache."""
+    """State of one server from its start to its end. A restart makes a new one with the same hash cache."""
 
     def __init__(
         self,

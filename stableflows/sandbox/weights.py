@@ -16,14 +16,14 @@ UNREADABLE = ServerError("SafetensorError", "Error while deserializing header: H
 WRONG_SHAPE = ServerError(
     "RuntimeError",
     "Error(s) in loading state_dict for LatentDiffusion:\n\tsize mismatch for"
-    " model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight: copying a param with shape"
-    " torch.Size([5, 5]) from checkpoint, the shape in current model is torch.Size([32, 768]).",
+    " model.diffusion_model.input_blocks.1.1.transformer_blocks.0.attn2.to_k.weight: copying a param with"
+    " shape torch.Size([5, 5]) from checkpoint, the shape in current model is torch.Size([32, 768]).",
 )
 _AUTOMATIC = ("Automatic", "auto")
 
 
 class HashCache:
-    """``cache.json``: it survives a restart, and a file whose time is not newer keeps its old hash for ever."""
+    """``cache.json``: it survives a restart; a file whose time is not newer keeps its old hash."""
 
     def __init__(self) -> None:
         self._entries: dict[str, tuple[int, str]] = {}
@@ -61,7 +61,7 @@ class CheckpointInfo:
 
     def aliases(self) -> list[str]:
         names = [self.file.filename, self.file.name, self.title, self.short_title]
-        return names + [self.hash, self.sha256] if self.hash and self.sha256 else names
+        return [*names, self.hash, self.sha256] if self.hash and self.sha256 else names
 
 
 @dataclass
@@ -155,6 +155,10 @@ class Weights:
             # Unloaded and needed again: its weights come back from main memory, not from the file.
             self.unloaded = False
             return True
+        self._load(info)
+        return True
+
+    def _load(self, info: CheckpointInfo) -> LoadedModel:
         file = self.disk.checkpoint(info.file.name)
         if file is None:
             self.poisoned = True
@@ -169,18 +173,19 @@ class Weights:
         info.file = file
         info.sha256 = self._cache.computed(f"checkpoint/{file.filename}", file.mtime, file.sha256)
         self._register(info)
-        self.loaded = LoadedModel(info, file.sha256, info.sha256[:10])
+        loaded = LoadedModel(info, file.sha256, info.sha256[:10])
+        self.loaded = loaded
         self.unloaded = False
         self.poisoned = False
         self.loads += 1
         self.vae = None
         self.reload_vae()
-        return True
+        return loaded
 
     def current(self) -> LoadedModel:
         if self.loaded is None:
-            self.reload()
-        assert self.loaded is not None
+            self._on_load()
+            return self._load(self.selected())
         return self.loaded
 
     def _name_in_options(self) -> None:
@@ -231,7 +236,7 @@ class Weights:
         self.vae = on_disk
 
     def vae_hash(self) -> str | None:
-        """The hash that the server reports: one cache entry for all VAEs, so that it can be another file's."""
+        """The hash that the server reports: of one cache entry for all VAEs, so perhaps another file's."""
         if self.vae is None:
             return None
         return self._cache.computed("vae", self.vae.mtime, self.vae.sha256)[:10]

@@ -9,7 +9,8 @@ from typing import Any
 from stableflows.sandbox import images
 from stableflows.sandbox.errors import ServerError, runtime_error
 from stableflows.sandbox.infotext import quoted
-from stableflows.sandbox.processing import Job, Processed, fixed_seed, process_images
+from stableflows.sandbox.job import Job, fixed_seed
+from stableflows.sandbox.processing import Processed, process_images
 from stableflows.sandbox.recorded import of_family, recorded
 from stableflows.sandbox.sheets import lettered
 
@@ -58,7 +59,7 @@ _CHOICES = (
 
 
 class _Axis:
-    def __init__(self, job: Job, number: Any, text: Any, listed: Any, csv_mode: bool) -> None:
+    def __init__(self, job: Job, number: Any, text: Any, listed: Any, *, csv_mode: bool) -> None:
         self.label = _label(job, number)
         self.text = str(text or "")
         if self.label == "Nothing":
@@ -145,7 +146,7 @@ def _label(job: Job, number: Any) -> str:
 def plot(job: Job, args: list[Any], fresh: Callable[..., Job]) -> Processed:
     """Run every cell; without sub images the answer is the grid alone."""
     csv_mode = bool(args[17])
-    axes = [_Axis(job, *args[at : at + 3], csv_mode) for at in (0, 3, 6)]
+    axes = [_Axis(job, args[at], args[at + 1], args[at + 2], csv_mode=csv_mode) for at in (0, 3, 6)]
     draw_legend, with_images = bool(args[9]), bool(args[10])
     job.r["seed"] = fixed_seed(job.r["seed"])
     # Every cell has the same variation seed.

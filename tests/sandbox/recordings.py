@@ -170,14 +170,20 @@ class Comparison:
                 # Options are None before the first use of some; the recorded server was older than that.
                 names = set(want["types"])
                 self.check("options", sorted(set(shown) & names), sorted(names))
-                loose = {key: kind for key, kind in types(shown).items() if "NoneType" not in (kind, want["types"].get(key))}
+                loose = {
+                    key: kind
+                    for key, kind in types(shown).items()
+                    if "NoneType" not in (kind, want["types"].get(key))
+                }
                 self.check("types", loose, {key: want["types"][key] for key in loose if key in want["types"]})
             else:
                 self.check("types", types(shown), want["types"])
         for key, value in want.get("values", {}).items():
             self.check(key, got[key], value)
         if "scripts" in want:
-            mine = [[item["name"], item["is_alwayson"], item["is_img2img"], len(item["args"])] for item in got]
+            mine = [
+                [item["name"], item["is_alwayson"], item["is_img2img"], len(item["args"])] for item in got
+            ]
             self.check("scripts", mine, want["scripts"])
             self.check("argument keys", sorted(got[0]["args"][0]), want["argument_keys"])
         if "paths" in want:

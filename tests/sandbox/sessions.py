@@ -28,7 +28,14 @@ def tiny(name: str, sha256: str, **more: Any) -> Checkpoint:
 
 
 def disk(root: str, a: str = TINY_A, b: str = TINY_B, **more: Any) -> Catalog:
-    empty: dict[str, Any] = {"vaes": (), "loras": (), "embeddings": (), "styles": (), "upscalers": (), "adetailer_models": ()}
+    empty: dict[str, Any] = {
+        "vaes": (),
+        "loras": (),
+        "embeddings": (),
+        "styles": (),
+        "upscalers": (),
+        "adetailer_models": (),
+    }
     checkpoints = (tiny("sandbox_tiny_a", a), tiny("sandbox_tiny_b", b))
     return Catalog(**{"root": root, "clip_layers": 2, "checkpoints": checkpoints, **empty, **more})
 
@@ -53,16 +60,27 @@ SPARSE = disk("/srv/data2", b=sha("7ba6ac74c6"))
 FORGE = disk(
     "/srv/forge",
     checkpoints=(
-        Checkpoint(name="sandbox_full_sd15", sha256="5217db5d611651e3d582d4b84247d014a8106b41970f7b15bf423463f1099120"),
+        Checkpoint(
+            name="sandbox_full_sd15",
+            sha256="5217db5d611651e3d582d4b84247d014a8106b41970f7b15bf423463f1099120",
+        ),
     ),
 )
 FORGE_NETWORKS = FORGE.model_copy(
     update={
         "loras": (Lora(name="zzrnd_lora", sha256=sha("a5261015cd75")),),
-        "embeddings": (Embedding(name="zzrndemb", vectors=2), Embedding(name="zzwrong", width=1024, vectors=2)),
+        "embeddings": (
+            Embedding(name="zzrndemb", vectors=2),
+            Embedding(name="zzwrong", width=1024, vectors=2),
+        ),
     }
 )
-_ALIAS = {"ss_sd_model_name": "x", "ss_base_model_version": "sd_v1", "ss_network_dim": "4", "ss_output_name": "other_alias"}
+_ALIAS = {
+    "ss_sd_model_name": "x",
+    "ss_base_model_version": "sd_v1",
+    "ss_network_dim": "4",
+    "ss_output_name": "other_alias",
+}
 _PLAIN = Lora(name="rnd_plain", sha256=sha("d57fb7b05afc"))
 _SWAP = Lora(name="rnd_swap", sha256=sha("cbd32e092032"))
 _SWAPPED = Lora(name="rnd_swap", sha256=sha("e795cbfe56e4"), mtime=NEWER)
@@ -105,7 +123,12 @@ EMBEDDINGS = disk(
         Embedding(name="rndemb", sha256=sha("4c7605108b5a"), vectors=2),
         Embedding(name="rndneg", sha256=sha("d2623c260693"), vectors=1),
         Embedding(
-            name="rndpt", sha256=sha("b6f69da50b91"), vectors=3, step=10, sd_checkpoint="abc", sd_checkpoint_name="x"
+            name="rndpt",
+            sha256=sha("b6f69da50b91"),
+            vectors=3,
+            step=10,
+            sd_checkpoint="abc",
+            sd_checkpoint_name="x",
         ),
         Embedding(name="wrongwidth", width=1024, vectors=2),
     ),
@@ -113,9 +136,7 @@ EMBEDDINGS = disk(
 _RND_VAE = Vae(name="rnd_vae.safetensors", sha256=sha("d018f371b0"), mtime=OLDER)
 _B_VAE = Vae(name="sandbox_tiny_b.vae.safetensors", sha256=sha("7702157f37"), mtime=NEWER)
 VAE = disk("/srv/data", vaes=(_RND_VAE,))
-ALL_VAES = disk(
-    "/srv/data", vaes=(_RND_VAE, Vae(name="rnd_vae2.safetensors", mtime=OLDER), _B_VAE)
-)
+ALL_VAES = disk("/srv/data", vaes=(_RND_VAE, Vae(name="rnd_vae2.safetensors", mtime=OLDER), _B_VAE))
 STYLES = disk(
     "/srv/data",
     styles=(
@@ -242,10 +263,14 @@ SESSIONS: tuple[Session, ...] = (
             *starting(_NET, "loraswap_1", "loraswap_2"),
         ),
         before={
-            "loraswap_02_list_after_replace": changed("loras", "rnd_swap", sha256=sha("e795cbfe56e4"), mtime=NEWER),
+            "loraswap_02_list_after_replace": changed(
+                "loras", "rnd_swap", sha256=sha("e795cbfe56e4"), mtime=NEWER
+            ),
             "loraadd_01_no_refresh": added("loras", Lora(name="rnd_added", sha256=sha("e795cbfe56e4"))),
             "loraadd_03_list_after_delete": removed("loras", "rnd_added"),
-            "loraswap_06_oldmtime_no_refresh": changed("loras", "rnd_plain", sha256=sha("e795cbfe56e4"), mtime=OLDER),
+            "loraswap_06_oldmtime_no_refresh": changed(
+                "loras", "rnd_plain", sha256=sha("e795cbfe56e4"), mtime=OLDER
+            ),
             "loraswap_20_restart_newmtime": restarted,
         },
     ),
@@ -271,7 +296,9 @@ SESSIONS: tuple[Session, ...] = (
             ),
             "tiswap_09_list": lambda sandbox: sandbox.set_catalog(
                 sandbox.catalog.model_copy(
-                    update={"embeddings": tuple(sorted(sandbox.catalog.embeddings, key=lambda item: item.name))}
+                    update={
+                        "embeddings": tuple(sorted(sandbox.catalog.embeddings, key=lambda item: item.name))
+                    }
                 )
             ),
         },
@@ -283,7 +310,9 @@ SESSIONS: tuple[Session, ...] = (
         starting(_NET, "vae_"),
         before={
             "vae_00_refresh": _KNOWN,
-            "vae_09_list_without_refresh": added("vaes", Vae(name="rnd_vae2.safetensors", mtime=OLDER), _B_VAE),
+            "vae_09_list_without_refresh": added(
+                "vaes", Vae(name="rnd_vae2.safetensors", mtime=OLDER), _B_VAE
+            ),
         },
     ),
     Session(
@@ -293,7 +322,9 @@ SESSIONS: tuple[Session, ...] = (
         starting(_NET, "vaeswap_"),
         before={
             "vaeswap_01": tiny_b_vae_was_used,
-            "vaeswap_02_replaced_loaded": changed("vaes", "rnd_vae2.safetensors", sha256=sha("aa"), mtime=OLDER),
+            "vaeswap_02_replaced_loaded": changed(
+                "vaes", "rnd_vae2.safetensors", sha256=sha("aa"), mtime=OLDER
+            ),
         },
     ),
     Session(
@@ -359,7 +390,11 @@ SESSIONS: tuple[Session, ...] = (
         settings=_SPARSE_FORGE,
     ),
     Session(
-        "forge just started", "forge", FORGE, ("get_progress", "get_sd_models"), settings=SandboxSettings(flavour="forge")
+        "forge just started",
+        "forge",
+        FORGE,
+        ("get_progress", "get_sd_models"),
+        settings=SandboxSettings(flavour="forge"),
     ),
     Session(
         "sparse config",
@@ -379,7 +414,9 @@ SESSIONS: tuple[Session, ...] = (
         ),
         settings=SandboxSettings(sparse_config=True),
         before={
-            "t2i_override_bad_value": lambda sandbox: sandbox.set_options(sd_model_checkpoint="sandbox_tiny_b")
+            "t2i_override_bad_value": lambda sandbox: sandbox.set_options(
+                sd_model_checkpoint="sandbox_tiny_b"
+            )
         },
     ),
 )

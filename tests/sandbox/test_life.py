@@ -225,7 +225,10 @@ def dying(flavour: Any) -> Any:
 @pytest.mark.parametrize(("server", "name"), [("auth", "server_kill"), ("api-only", "n_kill")])
 def test_recorded_kill_gives_no_answer(server: str, name: str) -> None:
     pair = by_name(server)[name]
-    with dying("a1111" if server == "auth" else "api-only") as sandbox, httpx.Client(base_url=sandbox.url) as client:
+    with (
+        dying("a1111" if server == "auth" else "api-only") as sandbox,
+        httpx.Client(base_url=sandbox.url) as client,
+    ):
         with pytest.raises((httpx.RemoteProtocolError, httpx.ReadError)):
             send(client, pair)
         assert pair["answer"]["transport_error"] == "RemoteDisconnected"

@@ -93,7 +93,10 @@ SAME: list[tuple[Fields, Fields]] = [
     ({}, {"alwayson_scripts": {"ADetailer": {"args": [False, False, {"ad_model": "face_yolov8n.pt"}]}}}),
     ({}, {"subseed": 3}),
     ({}, {"seed_resize_from_w": 64}),
-    ({}, {"hr_scale": 3, "hr_upscaler": "Lanczos", "hr_prompt": "x", "hr_checkpoint_name": "sandbox_anime_xl"}),
+    (
+        {},
+        {"hr_scale": 3, "hr_upscaler": "Lanczos", "hr_prompt": "x", "hr_checkpoint_name": "sandbox_anime_xl"},
+    ),
     ({}, {"refiner_checkpoint": "sandbox_base_v1", "refiner_switch_at": 0.5}),
     ({}, {"refiner_checkpoint": "sandbox_anime_xl", "refiner_switch_at": 1.0}),
     ({}, {"styles": ["no such style"]}),
@@ -122,8 +125,9 @@ def name(case: Any) -> str:
 
 @pytest.mark.parametrize(("base", "change"), CHANGES, ids=name)
 def test_what_changes_pixels_changes_the_picture(talk: Talk, base: Fields, change: Fields) -> None:
-    before, after = talk.pixels(**base), talk.pixels(**base, **change) if not set(base) & set(change) else talk.pixels(
-        **{**base, **change}
+    before, after = (
+        talk.pixels(**base),
+        talk.pixels(**base, **change) if not set(base) & set(change) else talk.pixels(**{**base, **change}),
     )
     assert before[0] != after[0]
 
@@ -148,7 +152,9 @@ def test_every_image_of_a_batch_is_its_own(talk: Talk) -> None:
 
 def test_other_requests_between_change_nothing(talk: Talk) -> None:
     before = talk.files()
-    talk.render(prompt="something else", negative_prompt="x", **overriding(sd_model_checkpoint="sandbox_anime_xl"))
+    talk.render(
+        prompt="something else", negative_prompt="x", **overriding(sd_model_checkpoint="sandbox_anime_xl")
+    )
     assert talk.files() == before
 
 
@@ -273,7 +279,10 @@ EXTRA_CHANGES: list[tuple[Fields, Fields]] = [
     (EXTRA, {"upscaler_1": "4x_sandbox_sharp"}),
     (EXTRA, {"upscaling_resize": 1.5}),
     (EXTRA, {"upscaler_2": "Lanczos", "extras_upscaler_2_visibility": 0.5}),
-    ({**EXTRA, "upscaler_2": "Lanczos", "extras_upscaler_2_visibility": 0.5}, {"extras_upscaler_2_visibility": 0.6}),
+    (
+        {**EXTRA, "upscaler_2": "Lanczos", "extras_upscaler_2_visibility": 0.5},
+        {"extras_upscaler_2_visibility": 0.6},
+    ),
     (EXTRA, {"gfpgan_visibility": 0.5}),
     (EXTRA, {"codeformer_visibility": 0.5}),
     ({**EXTRA, "codeformer_visibility": 0.5}, {"codeformer_weight": 0.7}),

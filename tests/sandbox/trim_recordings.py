@@ -76,7 +76,9 @@ def shortened(value: Any) -> Any:
 def types(value: Any) -> Any:
     if isinstance(value, dict):
         return {key: types(item) for key, item in value.items()}
-    return "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+    return (
+        "number" if isinstance(value, int | float) and not isinstance(value, bool) else type(value).__name__
+    )
 
 
 def differing(value: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
@@ -101,14 +103,26 @@ def generation(answer: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
 def listed(path: str, answer: Any, *, with_types: bool) -> dict[str, Any]:
     """Long answers: their keys and types, and the values that requests change."""
     if path.endswith("/options"):
-        names = ("sd_model_checkpoint", "sd_vae", "sd_checkpoint_hash", "samples_format", "CLIP_stop_at_last_layers")
+        names = (
+            "sd_model_checkpoint",
+            "sd_vae",
+            "sd_checkpoint_hash",
+            "samples_format",
+            "CLIP_stop_at_last_layers",
+        )
         values = {name: answer[name] for name in names}
         return {"types": types(answer), "values": values} if with_types else {"values": values}
     if path.endswith("/script-info"):
-        shape = [[item["name"], item["is_alwayson"], item["is_img2img"], len(item["args"])] for item in answer]
+        shape = [
+            [item["name"], item["is_alwayson"], item["is_img2img"], len(item["args"])] for item in answer
+        ]
         return {"scripts": shape, "argument_keys": sorted(answer[0]["args"][0])}
     if path.endswith("/openapi.json"):
-        return {"paths": sorted(path for path in answer["paths"] if path.startswith(("/sdapi", "/internal", "/adetailer")))}
+        return {
+            "paths": sorted(
+                path for path in answer["paths"] if path.startswith(("/sdapi", "/internal", "/adetailer"))
+            )
+        }
     return {"types": types(answer)}
 
 
@@ -128,7 +142,9 @@ def trimmed(name: str, pair: dict[str, Any], bases: dict[str, Any]) -> dict[str,
     headers = {key: value for key, value in (response.get("headers") or {}).items()}
     answer: dict[str, Any] = {"status": response["status"]}
     answer["headers"] = {
-        key: headers[key] for key in ("content-type", "allow", "www-authenticate", "content-encoding") if key in headers
+        key: headers[key]
+        for key in ("content-type", "allow", "www-authenticate", "content-encoding")
+        if key in headers
     }
     answer["x-process-time"] = "x-process-time" in headers
     if response.get("transport_error"):
@@ -138,12 +154,19 @@ def trimmed(name: str, pair: dict[str, Any], bases: dict[str, Any]) -> dict[str,
     if isinstance(value, dict) and "parameters" in value and "images" in value:
         kind = base_of(path, value["parameters"])
         answer["generation"] = generation(value, bases.setdefault(kind, {}))
-    elif response["status"] == 200 and path.endswith(("/options", "/cmd-flags", "/script-info", "/openapi.json")) and value:
+    elif (
+        response["status"] == 200
+        and path.endswith(("/options", "/cmd-flags", "/script-info", "/openapi.json"))
+        and value
+    ):
         answer["listed"] = listed(path, value, with_types=name.startswith("get_"))
     elif path.endswith("/cmd-flags") and value:
         answer["listed"] = {"types": types({**value, "body": "…"}), "values": {"error": value["error"]}}
     elif path.endswith("/progress") and value and "state" in value:
-        answer["listed"] = {"types": types({**value, "current_image": None}), "image": pictures(value["current_image"])}
+        answer["listed"] = {
+            "types": types({**value, "current_image": None}),
+            "image": pictures(value["current_image"]),
+        }
     elif path.endswith("/memory"):
         answer["listed"] = {"types": types(value)}
     elif value is not None or (request["method"] == "POST" and not response.get("text")):
@@ -163,7 +186,10 @@ def main(source: Path) -> None:
         bases: dict[str, Any] = {}
         pairs = []
         skipped = []
-        for file in sorted((source / server).glob("*.json"), key=lambda item: (item.stem not in ("t2i_basic", "i2i_basic"), item.stem)):
+        for file in sorted(
+            (source / server).glob("*.json"),
+            key=lambda item: (item.stem not in ("t2i_basic", "i2i_basic"), item.stem),
+        ):
             pair = json.loads(file.read_text(encoding="utf-8"))
             if isinstance(pair, dict) and "request" in pair and "response" in pair:
                 pairs.append(trimmed(file.stem, pair, bases))
@@ -171,7 +197,10 @@ def main(source: Path) -> None:
                 skipped.append(file.stem)
         # One pair a line reads well and diffs well.
         text = json.dumps({"bases": bases, "no_pairs": skipped}, ensure_ascii=False)[:-1] + ',"pairs":[\n'
-        text += ",\n".join(json.dumps(pair, ensure_ascii=False, separators=(",", ":")) for pair in pairs) + "\n]}\n"
+        text += (
+            ",\n".join(json.dumps(pair, ensure_ascii=False, separators=(",", ":")) for pair in pairs)
+            + "\n]}\n"
+        )
         (TARGET / f"{server}.json").write_text(text, encoding="utf-8")
 
 

@@ -9,6 +9,7 @@ from random import Random
 
 from PIL import Image, ImageDraw, ImageFilter
 
+from stableflows.sandbox.draw.dice import dice as seeded
 from stableflows.sandbox.draw.palette import Palette, mix
 
 
@@ -27,7 +28,7 @@ class Place:
 
 def place(kind: str, size: tuple[int, int], sitter: str) -> Place:
     width, height = size
-    dice = Random(f"place {sitter}")
+    dice = seeded("place", sitter)
     unit = min(width, height)
     if kind == "studio":
         return Place(width * (0.5 + dice.uniform(-0.04, 0.04)), height * 0.42, unit * 0.2)
@@ -86,8 +87,8 @@ def _fringe(pen: ImageDraw.ImageDraw, at: Place, palette: Palette) -> None:
 
 
 def fine_face(size: int, palette: Palette, dice: Random) -> tuple[Image.Image, Image.Image]:
-    """A careful face in a square of ``size`` pixels whose half is 1.6 face radii, and the mask to paste it with."""
-    scale = 2
+    """A careful face in a square of ``size`` pixels (3.2 face radii), and the mask to paste it with."""
+    scale = 2 if size < 240 else 1
     side = max(8, size * scale)
     face = Image.new("RGB", (side, side), palette.skin)
     pen = ImageDraw.Draw(face)

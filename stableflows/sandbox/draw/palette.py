@@ -3,7 +3,8 @@
 import colorsys
 import hashlib
 from dataclasses import dataclass
-from random import Random
+
+from stableflows.sandbox.draw.dice import dice
 
 Colour = tuple[int, int, int]
 
@@ -61,7 +62,8 @@ def choose(checkpoint: str, vae: str, sitter: str) -> Palette:
     hue = (digest[1] / 255 - 0.5) * 0.08
     saturation = 1.0 if not vae else 0.8 + hashlib.sha256(vae.encode()).digest()[0] / 255 * 0.6
     colours = [_turn(_rgb(text), hue, saturation) for text in _PALETTES[digest[0] % len(_PALETTES)]]
-    person = Random(sitter)
+    person = dice("sitter", sitter)
     skin, hair = _rgb(person.choice(_SKIN)), _rgb(person.choice(_HAIR))
     dress = mix(colours[6], colours[person.choice((1, 3, 4))], person.random() * 0.5)
-    return Palette(*colours, skin=skin, hair=hair, dress=dress)
+    sky, horizon, light, far, middle, near, accent = colours
+    return Palette(sky, horizon, light, far, middle, near, accent, skin, hair, dress)

@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable
+from itertools import pairwise
 from random import Random
 
 from PIL import Image, ImageChops, ImageDraw, ImageFilter
@@ -81,9 +82,7 @@ def _ridge(width: int, level: float, rough: float, dice: Random) -> list[tuple[f
     heights = [dice.uniform(-0.6, 0.6) * rough, dice.uniform(-0.6, 0.6) * rough]
     spread = rough
     while len(heights) < 65:
-        between = [
-            (a + b) / 2 + dice.uniform(-spread, spread) for a, b in zip(heights, heights[1:], strict=False)
-        ]
+        between = [(a + b) / 2 + dice.uniform(-spread, spread) for a, b in pairwise(heights)]
         joined = [value for pair in zip(heights, between, strict=False) for value in pair]
         heights = [*joined, heights[-1]]
         spread *= 0.55
@@ -105,14 +104,17 @@ def _mountains(canvas: Image.Image, palette: Palette, dice: Random) -> None:
         line = _ridge(width, height * share, height * rough, dice)
         _below(canvas, line, colour)
         if share < 0.6:
-            snow = [(x, y) for x, y in line if y < height * (share - 0.07)]
-            pen = ImageDraw.Draw(canvas)
-            for x, y in snow:
-                pen.polygon(
-                    [(x, y), (x - width * 0.012, y + height * 0.03), (x + width * 0.012, y + height * 0.035)],
-                    fill=mix(palette.light, (255, 255, 255), 0.5),
-                )
+            _snow(canvas, line, height * (share - 0.06), mix(palette.light, (255, 255, 255), 0.5))
     _water(canvas, int(height * 0.72), palette, dice)
+
+
+def _snow(canvas: Image.Image, line: list[tuple[float, float]], above: float, colour: Colour) -> None:
+    """White where a mountain line rises above a height: the higher, the deeper."""
+    pen = ImageDraw.Draw(canvas)
+    for (x0, y0), (x1, y1) in pairwise(line):
+        if y0 < above and y1 < above:
+            deep0, deep1 = (above - y0) * 0.6, (above - y1) * 0.6
+            pen.polygon([(x0, y0), (x1, y1), (x1, y1 + deep1), (x0, y0 + deep0)], fill=colour)
 
 
 def _water(canvas: Image.Image, top: int, palette: Palette, dice: Random) -> None:
@@ -234,7 +236,7 @@ def _dunes(canvas: Image.Image, palette: Palette, dice: Random) -> None:
         ]
         _below(canvas, line, colour)
         pen = ImageDraw.Draw(canvas)
-        for (x0, y0), (x1, y1) in zip(line, line[1:], strict=False):
+        for (x0, y0), (x1, y1) in pairwise(line):
             pen.line((x0, y0, x1, y1), fill=mix(colour, palette.light, 0.5), width=max(1, height // 160))
 
 

@@ -12,6 +12,7 @@ from typing import Any
 from PIL import Image, ImageChops, ImageDraw, ImageEnhance, ImageFilter, ImageFont
 
 from stableflows.sandbox.draw import figure, scene
+from stableflows.sandbox.draw.dice import dice as seeded
 from stableflows.sandbox.draw.palette import Palette, choose, mix
 
 _BASE = 416  # Long side of the draft; what is larger is scaled up and finished at full size.
@@ -28,11 +29,11 @@ class Recipe:
         self.facts = dict(facts)
         self.prompt = prompt
         self.digest = hashlib.sha256(json.dumps(self.facts, sort_keys=True, default=str).encode()).digest()
-        self.kind = scene.kind_of(prompt, Random(f"scene {prompt}"))
+        self.kind = scene.kind_of(prompt, seeded("scene", prompt))
         self.palette = choose(checkpoint, vae, prompt)
 
     def dice(self, purpose: str) -> Random:
-        return Random(self.digest + purpose.encode())
+        return seeded(self.digest, purpose)
 
     def with_facts(self, **facts: Any) -> "Recipe":
         changed = object.__new__(Recipe)
@@ -82,8 +83,8 @@ def repaint(recipe: Recipe, image: Image.Image, strength: float, word: str = "im
             (x * width, y * height),
             unit * dice.uniform(0.02, 0.07),
             dice,
-            tone,
-            max(1, int(unit * 0.008)),
+            colour=tone,
+            width=max(1, int(unit * 0.008)),
         )
     return _mark(mixed, recipe.digest, word)
 
@@ -183,23 +184,23 @@ def _triple(colour: Any) -> tuple[int, int, int]:
 
 
 def _strokes(canvas: Image.Image, recipe: Recipe, steps: int) -> None:
-    """Brush strokes: more steps, more of them; their form comes from the whole recipe."""
+    """Brush strokes, close to what lies under them: more steps, more of them."""
     dice = recipe.dice("strokes")
     pen = ImageDraw.Draw(canvas)
     width, height = canvas.size
     unit = min(width, height)
     palette = recipe.palette
-    for _ in range(6 + min(steps, _STROKES)):
-        y = dice.random()
-        colour = dice.choice((palette.light, palette.horizon, palette.accent, palette.far))
-        colour = mix(colour, palette.near if y > 0.7 else palette.sky, dice.uniform(0.2, 0.7))
+    for _ in range(30 + 4 * min(steps, _STROKES)):
+        x, y = dice.random(), dice.random()
+        under = _triple(canvas.getpixel((int(x * width), int(y * height))))
+        colour = mix(under, dice.choice((palette.light, palette.accent, palette.sky, palette.near)), 0.16)
         _stroke(
             pen,
-            (dice.random() * width, y * height),
+            (x * width, y * height),
             unit * dice.uniform(0.01, 0.05),
             dice,
-            colour,
-            max(1, unit // 200),
+            colour=colour,
+            width=dice.randint(1, max(2, unit // 110)),
         )
 
 
@@ -208,10 +209,11 @@ def _stroke(
     at: tuple[float, float],
     length: float,
     dice: Random,
+    *,
     colour: tuple[int, int, int],
     width: int,
 ) -> None:
-    slope = dice.uniform(-0.4, 0.4)
+    slope = dice.uniform(-0.25, 0.25)
     x, y = at
     pen.line(
         (x - length, y - slope * length, x, y, x + length, y + slope * length * 0.6), fill=colour, width=width
@@ -229,10 +231,10 @@ def _corners(image: Image.Image, at: figure.Place, palette: Palette, dice: Rando
             pen.line((x, y, x + dx * arm, y), fill=colour, width=thick)
             pen.line((x, y, x, y + dy * arm), fill=colour, width=thick)
     for _ in range(3):
-        x, y = dice.uniform(left, right), dice.uniform(top - at.radius * 0.3, top + at.radius * 0.3)
+        u, v = dice.uniform(left, right), dice.uniform(top - at.radius * 0.3, top + at.radius * 0.3)
         size = at.radius * dice.uniform(0.06, 0.12)
-        pen.polygon([(x, y - size), (x + size / 4, y), (x, y + size), (x - size / 4, y)], fill=colour)
-        pen.polygon([(x - size, y), (x, y + size / 4), (x + size, y), (x, y - size / 4)], fill=colour)
+        pen.polygon([(u, v - size), (u + size / 4, v), (u, v + size), (u - size / 4, v)], fill=colour)
+        pen.polygon([(u - size, v), (u, v + size / 4), (u + size, v), (u, v - size / 4)], fill=colour)
 
 
 @functools.lru_cache(maxsize=32)
