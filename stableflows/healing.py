@@ -11,10 +11,10 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from stableflows.errors import ServerError
 from stableflows.server_state import ServerState
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import CheckpointLoadFailed
+from stableflows.webui.names import checkpoint_names
 
 __all__ = ["BrokenModels"]
 
@@ -24,7 +24,9 @@ Models = tuple[tuple[str, str], ...]
 class BrokenModels:
     """Remembers what could not be loaded, and heals the server afterwards."""
 
-    def __init__(self) -> None:
+    def __init__(self, loaded: str | None) -> None:
+        """Args: loaded: the checkpoint that the server has loaded, by any of its names."""
+        self._loaded = loaded
         self._failed: dict[Models, CheckpointLoadFailed] = {}
 
     def refuse(self, body: Mapping[str, Any]) -> None:
@@ -33,35 +35,30 @@ class BrokenModels:
         if known is not None:
             raise known
 
+    def rendered(self, body: Mapping[str, Any]) -> None:
+        """A call was answered: its checkpoint is the one that is loaded now."""
+        overrides = body.get("override_settings") or {}
+        self._loaded = overrides.get("sd_model_checkpoint") or self._loaded
+
     async def heal(
         self, body: Mapping[str, Any], error: CheckpointLoadFailed, client: WebUIClient, server: ServerState
     ) -> None:
-        """Load another checkpoint than those of `body`; the next call then loads its own anew.
+        """Load a checkpoint that is neither the broken one nor the one that is still named: loading that
+        "again" does nothing. The next call then loads its own anew.
 
         Raises:
-            ServerError: no other checkpoint could be loaded either.
+            ServerError: there is no other, or it could not be loaded either.
         """
         models = _models(body)
         self._failed[models] = error
-        named = {name for _, name in models}
-        loaded = (await client.options()).get("sd_model_checkpoint")
-        others = [
-            checkpoint.title
-            for checkpoint in server.names.checkpoints
-            if not named & {checkpoint.title, checkpoint.model_name, checkpoint.filename_only}
-        ]
-        # That of the options is the one that is named and broken: loading it "again" does nothing.
-        others.sort(key=lambda title: title == loaded)
-        last: ServerError = error
-        for title in others[:2]:
-            try:
-                await server.changes.set(client, {"sd_model_checkpoint": title})
-            except ServerError as failed:
-                last = failed
-            else:
-                return
-        if others:
-            raise last
+        unfit = {name for _, name in models} | {self._loaded}
+        other = next(
+            (found for found in server.names.checkpoints if not unfit & set(checkpoint_names(found))), None
+        )
+        if other is None:
+            raise error
+        await server.changes.set(client, {"sd_model_checkpoint": other.title})
+        self._loaded = other.title
 
 
 def _models(body: Mapping[str, Any]) -> Models:

@@ -70,7 +70,7 @@ class StageRunner:
         self.cancel = cancel
         self.on_state = on_state
         self.attempts: dict[str, int] = {}
-        self.broken = BrokenModels()
+        self.broken = BrokenModels(server.options.get("sd_model_checkpoint"))
 
     async def run(self, call: StageCall, before: ImageRecord | None) -> StageOutput:
         """Send one call, verify its answer, and put its images on disk.
@@ -109,7 +109,7 @@ class StageRunner:
 
     async def _send(self, call: StageCall, sent: WebUIRequest) -> WebUIReply:
         try:
-            return await self.client.call(
+            reply = await self.client.call(
                 sent,
                 stage=str(call.stage_type),
                 cancel=self.cancel,
@@ -118,6 +118,8 @@ class StageRunner:
         except CheckpointLoadFailed as error:
             await self.broken.heal(sent.body, error, self.client, self.server)
             raise
+        self.broken.rendered(sent.body)
+        return reply
 
     def request(self, call: StageCall, before: ImageRecord | None) -> StageRequest:
         """The call's request, with images as references to their content."""
