@@ -7,9 +7,12 @@ cancel the tasks in flight end at once, unless they are stubborn.
 """
 
 import asyncio
+import os
+import sqlite3
 import sys
-from contextlib import suppress
+from contextlib import closing, suppress
 from contextvars import ContextVar
+from pathlib import Path
 
 from flows.prefect_api import cancel_on_interrupt, prefect_api, watch_for_cancel
 from stableflows.errors import StableflowsError
@@ -26,13 +29,27 @@ def main() -> int:
         with prefect_api(announce=say) as api:
             assert "prefect" in sys.modules
             say(f"{api.source} {api.url}")
-            return asyncio.run(run(tasks, seconds))
+            status = asyncio.run(run(tasks, seconds))
+        say(f"{final_task_runs()} task runs are final")  # now, before anything of Prefect's ends late
+        return status
     except StableflowsError as error:
         say(f"error: {error}")
         return error.exit_code
     except KeyboardInterrupt:
         say("interrupted")
         return 130
+
+
+def final_task_runs() -> int:
+    """How many task runs of the newest flow run are final in the database."""
+    query = """
+        select count(*) from task_run
+        where flow_run_id = (select id from flow_run order by created desc limit 1)
+        and state_type in ('COMPLETED', 'FAILED', 'CANCELLED', 'CRASHED')
+    """
+    with closing(sqlite3.connect(Path(os.environ["PREFECT_HOME"]) / "prefect.db")) as database:
+        [count] = database.execute(query).fetchone()
+    return int(count)
 
 
 cancel_of_this_run: ContextVar[asyncio.Event] = ContextVar("cancel_of_this_run")

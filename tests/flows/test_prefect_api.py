@@ -21,6 +21,7 @@ from tests.flows.terminal import Terminal, eventually
 
 SCRIPT = Path(__file__).with_name("direct_run.py")
 STARTING = "Prefect: starting a server for this run (PREFECT_API_URL can name one that runs)"
+ALL_FINAL = "30 task runs are final"
 ALL_30 = {"Completed": 21, "Cached": 5, "Failed": 4}
 
 
@@ -72,7 +73,7 @@ def test_a_run_with_a_server_of_its_own(used_home: Path) -> None:
         status, lines = terminal.to_the_end()
     run = flow_run_id(lines)
     api = lines[1].removeprefix("own ")
-    assert lines == [STARTING, f"own {api}", f"flow run {run}", "Failed 4 of 30 failed"]
+    assert lines == [STARTING, f"own {api}", f"flow run {run}", "Failed 4 of 30 failed", ALL_FINAL]
     assert status == 1
     assert task_run_states(used_home, run) == ALL_30
     assert flow_run_state(used_home, run) == "Failed"
@@ -103,7 +104,7 @@ def test_a_run_that_is_interrupted_ends_cancelled(used_home: Path, how: str) -> 
             terminal.line_with("cancelling")
             terminal.press_ctrl_c()
         status, lines = terminal.to_the_end()
-    assert lines[2:] == [f"flow run {run}", "cancelling", "Cancelled None"]
+    assert lines[2:] == [f"flow run {run}", "cancelling", "Cancelled None", "4 task runs are final"]
     assert status == 130
     assert task_run_states(used_home, run) == ({"Crashed": 4} if stubborn else {"Cancelled": 4})
     assert flow_run_state(used_home, run) == "Cancelled"
@@ -134,7 +135,7 @@ def test_two_at_once_share_a_new_database(tmp_path: Path) -> None:
     with direct_run(tmp_path, "30", "0.1") as one, direct_run(tmp_path, "30", "0.1", **password) as other:
         results = [one.to_the_end(), other.to_the_end()]
     for status, lines in results:
-        assert lines[-1] == "Failed 4 of 30 failed"
+        assert lines[-2] == "Failed 4 of 30 failed"
         assert status == 1
         assert task_run_states(tmp_path, flow_run_id(lines)) == ALL_30
 
@@ -143,7 +144,12 @@ def test_a_configured_api_is_used(running_server: RunningServer) -> None:
     with direct_run(running_server.home, "30", "0.01", PREFECT_API_URL=running_server.url) as terminal:
         status, lines = terminal.to_the_end()
     run = flow_run_id(lines)
-    assert lines == [f"configured {running_server.url}", f"flow run {run}", "Failed 4 of 30 failed"]
+    assert lines == [
+        f"configured {running_server.url}",
+        f"flow run {run}",
+        "Failed 4 of 30 failed",
+        ALL_FINAL,
+    ]
     assert status == 1
     assert task_run_states(running_server.home, run) == ALL_30
     assert is_open(running_server.url)
@@ -152,10 +158,11 @@ def test_a_configured_api_is_used(running_server: RunningServer) -> None:
 def test_that_of_stableflows_up_is_used_while_it_lives(running_server: RunningServer, tmp_path: Path) -> None:
     state = {"url": running_server.url, "pid": os.getpid()}
     (tmp_path / "stableflows-up.json").write_text(json.dumps(state))
+    (tmp_path / "prefect.db").symlink_to(running_server.home / "prefect.db")
     with direct_run(tmp_path, "2", "0") as terminal:
         status, lines = terminal.to_the_end()
     assert lines[0] == f"stableflows up {running_server.url}"
-    assert (status, lines[-1]) == (0, "Completed None")
+    assert (status, lines[2:]) == (0, ["Completed None", "2 task runs are final"])
 
 
 def test_what_a_killed_stableflows_up_left_is_not_believed(
@@ -184,7 +191,7 @@ def test_a_run_cancelled_from_outside_ends_cancelled(running_server: RunningServ
             json={"state": {"type": "CANCELLING", "name": "Cancelling"}},
         ).raise_for_status()
         status, lines = terminal.to_the_end()
-    assert lines[1:] == [f"flow run {run}", "cancelling", "Cancelled None"]
+    assert lines[1:] == [f"flow run {run}", "cancelling", "Cancelled None", "4 task runs are final"]
     assert status == 130
     assert flow_run_state(running_server.home, run) == "Cancelled"
     assert task_run_states(running_server.home, run) == {"Cancelled": 4}
