@@ -16,6 +16,7 @@ from stableflows.preflight import preflight as check_server
 from stableflows.results import BatchResult, EntryStatus
 from stableflows.server_state import ServerState
 from stableflows.webui.client import WebUIClient
+from tasks.cancel import WaitCancelled, unless_cancelled
 
 __all__ = ["PreflightTarget", "preflight", "report"]
 
@@ -41,19 +42,11 @@ class PreflightTarget:
 @task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE, persist_result=False)
 async def preflight(target: PreflightTarget) -> ServerState | State[None]:
     """Learn what the server has, and refuse what it does not, before anything is rendered."""
-    check = asyncio.ensure_future(
-        check_server(target.client, target.entries, root=target.root, sandbox=target.sandbox)
-    )
-    cancelled = asyncio.ensure_future(target.cancel.wait())
+    check = check_server(target.client, target.entries, root=target.root, sandbox=target.sandbox)
     try:
-        await asyncio.wait({check, cancelled}, return_when=asyncio.FIRST_COMPLETED)
-        if check.done():
-            return check.result()
+        return await unless_cancelled(check, target.cancel)
+    except WaitCancelled:
         return Cancelled(message="Cancelled before the first request.")
-    finally:
-        check.cancel()
-        cancelled.cancel()
-        await asyncio.gather(check, cancelled, return_exceptions=True)
 
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)

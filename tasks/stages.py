@@ -2,10 +2,12 @@
 
 Retries belong here and nowhere else: what may pass by itself is tried again, once the server is ready; a
 stalled call, which was interrupted and waited out, once; what the server refused or did differently, never.
+The pause before a further try is made here too: Prefect's own would not end when the run is cancelled.
 """
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Mapping
 from typing import Any
 
@@ -19,7 +21,8 @@ from stableflows.calls import StageCall
 from stableflows.results import ImageRecord, StageOutput
 from stableflows.stage_runner import StageRunner
 from stableflows.stages import StageType
-from stableflows.webui.errors import Interrupted, Stalled, WebUIError
+from stableflows.webui.errors import Interrupted, NotReady, Stalled, Unreachable, WebUIError
+from tasks.cancel import WaitCancelled, unless_cancelled
 
 __all__ = ["STAGE_TASKS", "adetailer", "img2img", "txt2img", "upscale"]
 
@@ -27,6 +30,12 @@ RETRY_DELAYS = [1.0, 5.0, 15.0]
 """Seconds before each further try."""
 RESTART_SECONDS = 180.0
 """How long a server that went away is waited for before a further try."""
+
+
+class GoneForGood(Unreachable):
+    """The server went away and did not come back; there is no use in waiting once more."""
+
+    retryable = False
 
 
 async def _may_pass(_task: Task[Any, Any], run: TaskRun, state: State[Any]) -> bool:
@@ -39,7 +48,6 @@ async def _may_pass(_task: Task[Any, Any], run: TaskRun, state: State[Any]) -> b
 stage_task = task(
     task_run_name="{call.label}",
     retries=len(RETRY_DELAYS),
-    retry_delay_seconds=RETRY_DELAYS,
     retry_condition_fn=_may_pass,
     cache_policy=NO_CACHE,  # the store decides what was rendered; see ARCHITECTURE.md
     persist_result=False,
@@ -52,12 +60,23 @@ async def _run(runner: StageRunner, call: StageCall, before: ImageRecord | None)
     runner.attempts[call.call_id] = attempt
     try:
         if attempt > 1:
-            await runner.client.wait_ready(RESTART_SECONDS)
+            await unless_cancelled(_ready_again(runner, RETRY_DELAYS[attempt - 2]), runner.cancel)
         return await runner.run(call, before)
+    except WaitCancelled:
+        return Cancelled(message="Cancelled before a further try.")
     except Interrupted:
         if runner.cancel.is_set():
             return Cancelled(message="Cancelled; the server was interrupted.")
         raise
+
+
+async def _ready_again(runner: StageRunner, delay: float) -> None:
+    await asyncio.sleep(delay)
+    try:
+        await runner.client.wait_ready(RESTART_SECONDS)
+    except (Unreachable, NotReady) as error:
+        reason = f"{error.reason}, and it did not come back within {RESTART_SECONDS:.0f} s"
+        raise GoneForGood(reason, error.site, advice=error.advice) from error
 
 
 @stage_task
