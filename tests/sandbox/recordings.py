@@ -15,7 +15,7 @@ from tests.sandbox.trim_recordings import RANDOM_INFO, base_of, pictures, types
 
 FOLDER = Path(__file__).parent / "recorded"
 Pair = dict[str, Any]
-_ALWAYS_MAX_LEGEND = 8
+_LEGEND = 8
 """Pixels by which the legend of a script's grid may differ: it hangs on the font."""
 
 
@@ -122,10 +122,9 @@ class Comparison:
         parameters = pictures(got["parameters"])
         self.check("parameters", self._masked(parameters), self._masked(wanted_parameters))
         info = json.loads(got["info"])
-        whole = list(info)
         wanted_info = bases["info"] | want["info"]
-        random = [key for key in RANDOM_INFO if key not in wanted_info]
-        self.check("keys of info", [key for key in whole if key not in random], _ordered(whole, wanted_info))
+        self.check("keys of info", [key for key in info if key in bases["info"]], list(bases["info"]))
+        self.check("more keys of info", sorted(set(info) - set(bases["info"])), sorted(RANDOM_INFO))
         for key, value in wanted_info.items():
             self.check(f"info.{key}", self._masked(info.get(key)), self._masked(value))
         shown = [pictures(image)["$image"] for image in got["images"]]
@@ -136,7 +135,7 @@ class Comparison:
 
     def _picture(self, where: str, mine: dict[str, Any], theirs: dict[str, Any]) -> None:
         script = bool((self.pair.get("body") or {}).get("script_name"))
-        allowed = _ALWAYS_MAX_LEGEND if script and "text" not in theirs else 0
+        allowed = _LEGEND if script and "text" not in theirs else 0
         for mine_side, theirs_side in zip(mine["size"], theirs["size"], strict=True):
             if abs(mine_side - theirs_side) > allowed:
                 self.found.append(f"{where}: size {mine['size']} instead of {theirs['size']}")
@@ -205,8 +204,3 @@ _UNSERVED = {
     "/sdapi/v1/train/embedding",
     "/sdapi/v1/train/hypernetwork",
 }
-
-
-def _ordered(whole: list[str], wanted: dict[str, Any]) -> list[str]:
-    """The wanted keys in the order of the answer where both have them, then those that it lacks."""
-    return [key for key in whole if key in wanted] + [key for key in wanted if key not in whole]

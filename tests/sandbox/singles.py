@@ -10,7 +10,7 @@ from typing import Any
 import httpx
 
 from stableflows.sandbox import Fault, Sandbox, SandboxSettings
-from tests.sandbox.recordings import Pair, by_name, made, recording, send
+from tests.sandbox.recordings import Pair, by_name, recording, send
 from tests.sandbox.sessions import A1111, AUTH, FORGE, SESSIONS, disk
 
 USER = ("user", "pass")
@@ -124,6 +124,16 @@ def _other_model(sandbox: Sandbox, client: httpx.Client) -> None:
     sandbox.webui.options.data["sd_model_checkpoint"] = "sandbox_tiny_b"
 
 
+def _interrupted_task(sandbox: Sandbox, client: httpx.Client) -> None:
+    running(force_task_id="task-I")(sandbox, client)
+    ended(sandbox)
+
+
+def _failed_task(sandbox: Sandbox, client: httpx.Client) -> None:
+    sandbox.arm(Fault(kind="oom"))
+    send(client, by_name("auth")["oom"])
+
+
 _PARTIAL = Setting(during=interrupted, slow=True)
 _OOM = Fault(kind="oom")
 SCENES: dict[str, Setting] = {
@@ -144,9 +154,7 @@ SCENES: dict[str, Setting] = {
     "a1111/progress_after_failed": Setting(before=job("task_failing")),
     "a1111/internal_progress_failed_task": Setting(before=job("task_failing")),
     "a1111/internal_progress_completed": Setting(before=job("task_ok_after")),
-    "a1111/internal_progress_after_interrupt": Setting(
-        before=lambda sandbox, client: _interrupted_task(sandbox, client), slow=True
-    ),
+    "a1111/internal_progress_after_interrupt": Setting(before=_interrupted_task, slow=True),
     "a1111/queue_get_models_not_blocked": Setting(before=running(), slow=True),
     "a1111/queue_B": Setting(before=_two_waiting, slow=True),
     "a1111/queue_X_extras_waits": Setting(before=running(steps=4), slow=True),
@@ -159,7 +167,7 @@ SCENES: dict[str, Setting] = {
     "auth/oom": Setting(fault=_OOM),
     "auth/oom_img": Setting(fault=_OOM),
     "auth/nans": Setting(fault=Fault(kind="nan", message="A tensor with all NaNs was produced in Unet.")),
-    "auth/internal_progress_after_oom": Setting(before=lambda sandbox, client: _failed_task(sandbox, client)),
+    "auth/internal_progress_after_oom": Setting(before=_failed_task),
     "forge/oom": Setting(fault=_OOM),
     "forge/interrupt_job": _PARTIAL,
     "forge/interrupt_progress": Setting(before=running(), slow=True),
@@ -168,16 +176,6 @@ SCENES: dict[str, Setting] = {
     "forge/auth_wrong": Setting(auth=USER),
     "forge/auth_ok": Setting(auth=USER, before=job("t2i_basic")),
 }
-
-
-def _interrupted_task(sandbox: Sandbox, client: httpx.Client) -> None:
-    running(force_task_id="task-I")(sandbox, client)
-    ended(sandbox)
-
-
-def _failed_task(sandbox: Sandbox, client: httpx.Client) -> None:
-    sandbox.arm(Fault(kind="oom"))
-    send(client, by_name("auth")["oom"])
 
 
 def alone() -> list[tuple[str, str]]:
@@ -211,9 +209,6 @@ def _current_model(pair: Pair, server: str) -> str | None:
         return None
     base = next(iter(recording(server)["bases"].values()))
     info = {**base["info"], **generation["info"]}
-    overridden = (pair["body"].get("override_settings") or {}).get("sd_model_checkpoint", "")
-    if overridden.startswith("sandbox_") or pair["body"].get("script_name"):
-        overridden = "sandbox_tiny_a" if pair["name"] == "t2i_xyz_checkpoint" else overridden
     return info["sd_model_name"] or None
 
 
@@ -259,6 +254,3 @@ def scene(sandbox: Sandbox, client: httpx.Client, server: str, pair: Pair) -> It
 def _beside(sandbox: Sandbox, step: Step) -> None:
     with httpx.Client(base_url=sandbox.url, timeout=30) as client:
         step(sandbox, client)
-
-
-__all__ = ["DYING", "EXCUSED", "SETTINGS", "alone", "made", "scene"]

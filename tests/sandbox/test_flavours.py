@@ -34,13 +34,10 @@ def test_all_stages_on_every_flavour(flavour: Any) -> None:
         talk = Talk(sandbox)
         for path in LISTS:
             talk.get(path)
-        made = talk.render(
-            prompt="a <lora:film_grain:0.5>",
-            enable_hr=True,
-            denoising_strength=0.5,
-            hr_scale=1.5,
-            **({"hr_additional_modules": ["Use same choices"]} if flavour == "forge" else {}),
-        )
+        hires: dict[str, Any] = {"enable_hr": True, "denoising_strength": 0.5, "hr_scale": 1.5}
+        if flavour == "forge":
+            hires["hr_additional_modules"] = ["Use same choices"]
+        made = talk.render(prompt="a <lora:film_grain:0.5>", **hires)
         image = made["images"][0]
         assert picture_size(image) == (192, 192)
         assert picture_size(talk.render("img2img", init_images=[image])["images"][0]) == (128, 128)

@@ -1,6 +1,5 @@
 """How a sandbox lives and dies: faults, restarts, slow starts, what a client sees of them."""
 
-import base64
 import json
 import socket
 import threading
@@ -10,7 +9,7 @@ from typing import Any
 
 import httpx
 import pytest
-from PIL import UnidentifiedImageError
+from PIL import Image, UnidentifiedImageError
 
 from stableflows.sandbox import Catalog, Fault, Sandbox, SandboxSettings, run_sandbox
 from tests.sandbox.conftest import Talk, encoded, picture
@@ -18,10 +17,10 @@ from tests.sandbox.recordings import by_name, send
 from tests.sandbox.sessions import AUTH, FORGE
 from tests.sandbox.singles import DYING, USER
 
-BODY = {"prompt": "a lighthouse", "seed": 1, "steps": 4, "width": 64, "height": 64}
+BODY: dict[str, Any] = {"prompt": "a lighthouse", "seed": 1, "steps": 4, "width": 64, "height": 64}
 
 
-@pytest.fixture()
+@pytest.fixture
 def fresh() -> Iterator[Talk]:
     with run_sandbox() as sandbox:
         conversation = Talk(sandbox)
@@ -64,14 +63,8 @@ def test_times_and_path_of_a_fault(fresh: Talk) -> None:
 
 def test_out_of_memory_in_extras(fresh: Talk) -> None:
     fresh.sandbox.arm(Fault(kind="oom"))
-    image = encoded(picture(fresh.http.get("/sdapi/v1/progress") and fresh_image()))
+    image = encoded(Image.new("RGB", (64, 64), "teal"))
     assert fresh.post("extra-single-image", {"image": image, "upscaler_1": "Lanczos"}).status_code == 500
-
-
-def fresh_image() -> bytes:
-    from PIL import Image
-
-    return base64.b64decode(encoded(Image.new("RGB", (64, 64), "teal")))
 
 
 def test_broken_truncated_small_and_missing_images(fresh: Talk) -> None:
@@ -96,7 +89,9 @@ def test_wrong_checkpoint_says_so_and_is_not_kept(fresh: Talk) -> None:
 
 
 def test_a_swallowed_adetailer_leaves_no_key(fresh: Talk) -> None:
-    fields = {"alwayson_scripts": {"ADetailer": {"args": [True, False, {"ad_model": "face_yolov8n.pt"}]}}}
+    fields: dict[str, Any] = {
+        "alwayson_scripts": {"ADetailer": {"args": [True, False, {"ad_model": "face_yolov8n.pt"}]}}
+    }
     with_keys = fresh.render(**BODY, **fields)["info"]["infotexts"][0]
     assert "ADetailer model: face_yolov8n.pt" in with_keys
     fresh.sandbox.arm(Fault(kind="swallowed_adetailer"))
@@ -180,8 +175,14 @@ def test_forge_closes_its_connection_after_a_500_without_saying_so() -> None:
         address = sandbox.url.removeprefix("http://").split(":")
         with socket.create_connection((address[0], int(address[1])), timeout=10) as raw:
             body = json.dumps({"no_such": 1}).encode()
-            head = f"POST /sdapi/v1/options HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: {len(body)}\r\n\r\n"
-            raw.sendall(head.encode() + body)
+            head = (
+                "POST /sdapi/v1/options HTTP/1.1",
+                "Host: x",
+                "Content-Type: application/json",
+                f"Content-Length: {len(body)}",
+                "\r\n",
+            )
+            raw.sendall("\r\n".join(head).encode() + body)
             answer = b""
             while chunk := raw.recv(65536):
                 answer += chunk
@@ -197,13 +198,13 @@ def test_a_client_that_leaves_does_not_stop_its_job() -> None:
 
 
 def test_slow_start_brings_routes_one_by_one() -> None:
-    with run_sandbox(SandboxSettings(flavour="forge", start_seconds=1.0)) as sandbox:
-        with httpx.Client(base_url=sandbox.url, timeout=10) as client:
-            assert client.get("/sdapi/v1/progress").status_code == 200
-            early = client.get("/sdapi/v1/loras")
-            assert (early.status_code, early.json()) == (404, {"detail": "Not Found"})
-            until(lambda: client.get("/sdapi/v1/loras").status_code == 200)
-            assert client.get("/sdapi/v1/script-info").status_code == 200
+    settings = SandboxSettings(flavour="forge", start_seconds=1.0)
+    with run_sandbox(settings) as sandbox, httpx.Client(base_url=sandbox.url, timeout=10) as client:
+        assert client.get("/sdapi/v1/progress").status_code == 200
+        early = client.get("/sdapi/v1/loras")
+        assert (early.status_code, early.json()) == (404, {"detail": "Not Found"})
+        until(lambda: client.get("/sdapi/v1/loras").status_code == 200)
+        assert client.get("/sdapi/v1/script-info").status_code == 200
 
 
 @pytest.mark.parametrize("name", ["forge/get_loras", "forge/get_embeddings"])

@@ -13,10 +13,10 @@ import pytest
 from stableflows.sandbox import SandboxSettings, run_sandbox
 from tests.sandbox.conftest import Talk, picture
 
-BODY = {"prompt": "a cat", "seed": 1, "steps": 8, "width": 64, "height": 64}
+BODY: dict[str, Any] = {"prompt": "a cat", "seed": 1, "steps": 8, "width": 64, "height": 64}
 
 
-@pytest.fixture()
+@pytest.fixture
 def slow() -> Iterator[Talk]:
     with run_sandbox(SandboxSettings(step_seconds=0.03)) as sandbox:
         conversation = Talk(sandbox)

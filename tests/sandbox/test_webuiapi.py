@@ -69,13 +69,13 @@ def test_img2img_and_inpaint(api: Any) -> None:
     assert inpainted.image.crop((0, 0, 128, 16)).tobytes() == first.crop((0, 0, 128, 16)).tobytes()
 
 
-def test_adetailer_through_its_helper(api: Any) -> None:
-    unit = webuiapi.ADetailer(ad_model="face_yolov8n.pt")
+def test_its_adetailer_helper_runs_a_unit_that_nobody_asked_for(api: Any) -> None:
+    """It leaves out the second boolean and sends a key that ADetailer 25 renamed: the real trap, at 200."""
+    unit = webuiapi.ADetailer(ad_model="face_yolov8s.pt")
     result = api.txt2img(prompt="a portrait", seed=3, adetailer=[unit], **SMALL)
-    plain = api.txt2img(prompt="a portrait", seed=3, **SMALL)
-    assert (
-        result.image.tobytes() != plain.image.tobytes() or "ADetailer" not in result.image.info["parameters"]
-    )
+    assert "ad_mask_k_largest" in unit.to_dict()
+    assert "face_yolov8s.pt" not in result.image.info["parameters"]
+    assert "ADetailer model: face_yolov8n.pt" in result.image.info["parameters"]
 
 
 def test_extras(api: Any) -> None:
@@ -105,7 +105,7 @@ def test_lists(api: Any) -> None:
     assert "Karras" in [item["label"] for item in api.get_schedulers()]
     assert "R-ESRGAN 4x+" in [item["name"] for item in api.get_upscalers()]
     assert "Latent" in [item["name"] for item in api.get_latent_upscale_modes()]
-    assert [item["model_name"] for item in api.get_sd_models()][0] == "sandbox_base_v1"
+    assert api.get_sd_models()[0]["model_name"] == "sandbox_base_v1"
     assert api.get_sd_vae()[0]["model_name"] == "sandbox_vae.safetensors"
     assert "film_grain" in [item["name"] for item in api.get_loras()]
     assert "sharp_sb" in api.get_embeddings()["loaded"]

@@ -1,9 +1,9 @@
 """Make ``recorded/*.json`` from recorded request and response pairs of real servers.
 
-``python tests/sandbox/trim_recordings.py FOLDER``: the folder has one folder per server and in it one JSON file
-per pair (``request``: method, path, headers, body, raw; ``response``: status, headers, json, text). What is kept
-of an answer is what the sandbox is held to: status, keys, types, infotexts, error bodies, sizes of images.
-Images are kept as their size, mode, format and text, never as pixels.
+``python tests/sandbox/trim_recordings.py FOLDER``: the folder has one folder per server and in it one JSON
+file per pair (``request``: method, path, headers, body, raw; ``response``: status, headers, json, text). What
+is kept of an answer is what the sandbox is held to: status, keys, types, infotexts, error bodies, sizes of
+images. Images are kept as their size, mode, format and text, never as pixels.
 """
 
 import base64
@@ -91,7 +91,7 @@ def generation(answer: dict[str, Any], base: dict[str, Any]) -> dict[str, Any]:
     if info["subseed_strength"]:
         fixed |= {"subseed": info["subseed"], "all_subseeds": info["all_subseeds"]}
     parameters = pictures(answer["parameters"])
-    base.setdefault("parameters", {key: item for key, item in parameters.items()})
+    base.setdefault("parameters", dict(parameters))
     base.setdefault("info", fixed)
     return {
         "images": pictures(answer["images"]),
@@ -131,24 +131,8 @@ def base_of(path: str, parameters: dict[str, Any]) -> str:
     return path.rsplit("/", 1)[-1] + (" of forge" if "distilled_cfg_scale" in parameters else "")
 
 
-def trimmed(name: str, pair: dict[str, Any], bases: dict[str, Any]) -> dict[str, Any]:
+def _trim_answer(answer: dict[str, Any], pair: dict[str, Any], bases: dict[str, Any]) -> None:
     request, response = pair["request"], pair["response"]
-    kept: dict[str, Any] = {"name": name, "method": request["method"], "path": request["path"]}
-    for key in ("headers", "raw"):
-        if request.get(key):
-            kept[key] = request[key]
-    if request.get("body") is not None:
-        kept["body"] = pictures(request["body"])
-    headers = {key: value for key, value in (response.get("headers") or {}).items()}
-    answer: dict[str, Any] = {"status": response["status"]}
-    answer["headers"] = {
-        key: headers[key]
-        for key in ("content-type", "allow", "www-authenticate", "content-encoding")
-        if key in headers
-    }
-    answer["x-process-time"] = "x-process-time" in headers
-    if response.get("transport_error"):
-        answer["transport_error"] = response["transport_error"].split(":")[0]
     value = response.get("json")
     path = request["path"].split("?")[0]
     if isinstance(value, dict) and "parameters" in value and "images" in value:
@@ -159,7 +143,7 @@ def trimmed(name: str, pair: dict[str, Any], bases: dict[str, Any]) -> dict[str,
         and path.endswith(("/options", "/cmd-flags", "/script-info", "/openapi.json"))
         and value
     ):
-        answer["listed"] = listed(path, value, with_types=name.startswith("get_"))
+        answer["listed"] = listed(path, value, with_types=pair["name"].startswith("get_"))
     elif path.endswith("/cmd-flags") and value:
         answer["listed"] = {"types": types({**value, "body": "…"}), "values": {"error": value["error"]}}
     elif path.endswith("/progress") and value and "state" in value:
@@ -173,7 +157,30 @@ def trimmed(name: str, pair: dict[str, Any], bases: dict[str, Any]) -> dict[str,
         answer["json"] = shortened(pictures(value))
     if response.get("text") and value is None and answer["headers"].get("content-encoding") is None:
         # Of a page only that it is one.
-        answer["text"] = response["text"].strip()[: 14 if "html" in headers.get("content-type", "") else 80]
+        answer["text"] = response["text"].strip()[
+            : 14 if "html" in answer["headers"].get("content-type", "") else 80
+        ]
+
+
+def trimmed(name: str, pair: dict[str, Any], bases: dict[str, Any]) -> dict[str, Any]:
+    request, response = pair["request"], pair["response"]
+    kept: dict[str, Any] = {"name": name, "method": request["method"], "path": request["path"]}
+    for key in ("headers", "raw"):
+        if request.get(key):
+            kept[key] = request[key]
+    if request.get("body") is not None:
+        kept["body"] = pictures(request["body"])
+    headers = dict(response.get("headers") or {})
+    answer: dict[str, Any] = {"status": response["status"]}
+    answer["headers"] = {
+        key: headers[key]
+        for key in ("content-type", "allow", "www-authenticate", "content-encoding")
+        if key in headers
+    }
+    answer["x-process-time"] = "x-process-time" in headers
+    if response.get("transport_error"):
+        answer["transport_error"] = response["transport_error"].split(":")[0]
+    _trim_answer(answer, pair, bases)
     kept["answer"] = answer
     if pair.get("note"):
         kept["note"] = pair["note"]
