@@ -12,9 +12,10 @@ from stableflows.entries import Entry
 from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.payload import output_size
 from stableflows.run.files import free_space
+from stableflows.sdnext_faults import schedule_faults
 from stableflows.server_state import OptionChanges, ServerState
 from stableflows.silent_faults import positive_prompts, silent_faults
-from stableflows.webui.capabilities import Capabilities
+from stableflows.webui.capabilities import Capabilities, Family
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.kinds import NameKind
 from stableflows.webui.names import NotFound, ServerNames, load_names
@@ -93,6 +94,11 @@ def check_names(
                 errors.setdefault(str(error), error)
         for error in silent_faults(entry, capabilities):
             errors.setdefault(str(error), error)
+        if capabilities.family is Family.SDNEXT:
+            for stage in entry.plan:
+                for field, message in schedule_faults(stage, names):
+                    error = InputError(message, where=entry.places.of(field))
+                    errors.setdefault(str(error), error)
     return list(errors.values())
 
 

@@ -8,8 +8,9 @@ from stableflows.config import ADetailerConfig, GenerationConfig, Txt2ImgConfig
 from stableflows.config.base import request_fields
 from stableflows.entries import Entry
 from stableflows.errors import InputError, nearest
+from stableflows.sdnext_faults import sdnext_faults
 from stableflows.stages import StageExecution, StageType
-from stableflows.webui.capabilities import ADetailerSupport, Capabilities
+from stableflows.webui.capabilities import ADetailerSupport, Capabilities, Family
 from stableflows.webui.prompts import lora_tags, stray_tags
 
 __all__ = ["positive_prompts", "silent_faults"]
@@ -33,7 +34,9 @@ def _faults(entry: Entry, capabilities: Capabilities) -> Iterator[Fault]:
         if stage.refiner_switch_step and not capabilities.has_option("refiner_switch_by_sample_steps"):
             message = "the server cannot switch the refiner at a step; use switch_at, a fraction."
             yield "txt2img.refiner.switch_step", message
-        if isinstance(stage.config, ADetailerConfig):
+        if capabilities.family is Family.SDNEXT:
+            yield from sdnext_faults(stage)
+        elif isinstance(stage.config, ADetailerConfig):
             yield from _adetailer_faults(stage.config, capabilities.adetailer)
         if capabilities.vae == "modules" and stage.generation and stage.generation.vae not in NO_VAE:
             message = (

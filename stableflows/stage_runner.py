@@ -7,12 +7,13 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
 
 from stableflows.calls import FirstSeeds, StageCall, next_request
 from stableflows.config import ExtrasUpscale
-from stableflows.dialects import in_dialect
+from stableflows.dialects import Spoken, in_dialect
 from stableflows.entries import Entry
 from stableflows.errors import StableflowsError
 from stableflows.healing import BrokenModels
@@ -22,6 +23,7 @@ from stableflows.payload import SourceImage, StageRequest
 from stableflows.results import ImageRecord, StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.server_state import ServerState
+from stableflows.webui.capabilities import Family
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import CallSite, CheckpointLoadFailed, Mismatch
 from stableflows.webui.infotext import parse_infotext
@@ -70,6 +72,9 @@ class StageRunner:
         self.cancel = cancel
         self.on_state = on_state
         self.attempts: dict[str, int] = {}
+        # Where options of the server belong to a call, no other call may come between.
+        sdnext = server.capabilities.family is Family.SDNEXT
+        self.turn = asyncio.Lock() if sdnext else nullcontext()
         self.broken = BrokenModels(server.options.get("sd_model_checkpoint"))
 
     async def run(self, call: StageCall, before: ImageRecord | None) -> StageOutput:
@@ -82,13 +87,16 @@ class StageRunner:
         started = time.monotonic()
         request = self.request(call, before)
         self.broken.refuse(request.body)
-        body = in_dialect(
-            with_images(request.body, lambda sha256: self._load(sha256, before)),
+        body = with_images(request.body, lambda sha256: self._load(sha256, before))
+        spoken = in_dialect(
+            WebUIRequest(request.path, body, request.n_images, request.size),
             self.server.capabilities.family,
+            self.server.names,
         )
-        sent = WebUIRequest(request.path, body, request.n_images, request.size)
-        await self._set_tile(call)
-        reply = await self._send(call, sent)
+        sent = spoken.request
+        async with self.turn:
+            await self._set_options(call, spoken)
+            reply = await self._send(call, sent)
         verdict = verify(sent, reply, self.server.capabilities, self.server.names)
         if verdict.mismatches:
             raise Mismatch(
@@ -166,11 +174,12 @@ class StageRunner:
             return {}
         return {name: config.tile_size for name in TILE_OPTIONS if name in self.server.options}
 
-    async def _set_tile(self, call: StageCall) -> None:
-        """Extras take no override_settings; their tile size is an option of the server, put back at the
-        end of the run with whatever else it changed."""
-        if tile := self._tile(call):
-            await self.server.changes.set(self.client, tile)
+    async def _set_options(self, call: StageCall, spoken: Spoken) -> None:
+        """What a request cannot say is an option of the server (the tile size of extras, for one). All that a
+        run sets or overrides is put back at its end."""
+        self.server.changes.will_change(set(spoken.request.body.get("override_settings") or ()))
+        if options := {**self._tile(call), **spoken.options}:
+            await self.server.changes.set(self.client, options)
 
     def _save(
         self,

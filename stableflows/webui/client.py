@@ -13,7 +13,7 @@ import httpx
 from pydantic import BaseModel, TypeAdapter, ValidationError
 
 from .calls import Caller
-from .capabilities import Capabilities, probe
+from .capabilities import Capabilities, Family, probe
 from .errors import (
     MissingEndpoint,
     NotAWebUI,
@@ -188,9 +188,11 @@ class WebUIClient:
         return await self._list("face-restorers", Named, optional=True)
 
     async def ad_models(self) -> tuple[str, ...]:
-        """ADetailer's detection models; empty without that extension."""
-        support = (await self.probe()).adetailer
-        return support.models if support else ()
+        """ADetailer's detection models, or those of SD.Next's own detailer; empty without either."""
+        capabilities = await self.probe()
+        if capabilities.family is Family.SDNEXT:
+            return tuple(model.name for model in await self._list("detailers", Named, optional=True))
+        return capabilities.adetailer.models if capabilities.adetailer else ()
 
     async def scripts(self) -> tuple[ScriptInfo, ...]:
         return (await self.probe()).scripts

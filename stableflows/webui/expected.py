@@ -47,7 +47,7 @@ def expected_size(request: WebUIRequest) -> tuple[int, int] | None:
     body = request.body
     if request.size is not None:
         return request.size
-    if request.path.endswith("/extra-single-image"):
+    if request.path.endswith(("/extra-single-image", "/detail")):
         return _extras_size(body)
     script = str(body.get("script_name") or "").casefold()
     if script == _SD_UPSCALE:

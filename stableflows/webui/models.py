@@ -36,7 +36,10 @@ __all__ = [
     "WebUIRequest",
 ]
 
-GenerationPath = Literal["/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"]
+GenerationPath = Literal[
+    "/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image", "/sdapi/v1/detail"
+]
+"""The last is SD.Next's: its detailer on a finished image."""
 
 
 def _nothing_for_null(kind: type) -> BeforeValidator:

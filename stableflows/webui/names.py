@@ -20,6 +20,7 @@ from .client import WebUIClient
 from .kinds import NameKind
 from .models import Checkpoint, Embeddings, Lora, Named, Sampler, Scheduler, ScriptInfo, Style, Upscaler, Vae
 from .prompts import LoraTag, lora_tags, stray_tags
+from .sdnext import SCHEDULES, own_name
 
 __all__ = [
     "Found",
@@ -97,6 +98,8 @@ class ServerNames:
 
         (AUTOMATIC1111 takes any part of a checkpoint's title and picks the shortest: here that is not found.)
         """
+        if self.family is Family.SDNEXT:
+            name = own_name(kind, name, self.existing(kind))
         finder: dict[NameKind, Callable[[str], Found | NotFound]] = {
             NameKind.SAMPLER: self._find_sampler,
             NameKind.SCHEDULER: self._find_scheduler,
@@ -223,7 +226,7 @@ class ServerNames:
 
     def _find_ad_model(self, name: str) -> Found | NotFound:
         if not self.has_adetailer:
-            return NotFound(reason="the server has no ADetailer extension")
+            return NotFound(reason="the server has no ADetailer extension, and no detailer of its own")
         return _exact(name, self.existing(NameKind.AD_MODEL))
 
     def _find_script(self, name: str) -> Found | NotFound:
@@ -256,11 +259,25 @@ def _exact(name: str, existing: tuple[str, ...]) -> Found | NotFound:
 
 
 def _missing(name: str, existing: tuple[str, ...], *, more: Iterable[str] = (), reason: str = "") -> NotFound:
-    near = nearest(name, [*existing, *more], most=_MOST_SUGGESTIONS)
+    candidates = [*existing, *more]
+    near = nearest(name, candidates, most=_MOST_SUGGESTIONS)
+    # The nearest by ratio of a short name may leave out one that is a single slip away (PMS: PLMS, but also
+    # LMS).
+    near += [other for other in candidates if _one_slip_apart(name, other) and other not in near]
     folded = {suggestion.casefold() for suggestion in near}
     # Names that differ in case only are one to `nearest`; here case may be all that is wrong.
     twins = [other for other in existing if other.casefold() in folded and other not in near]
     return NotFound((*near, *twins), existing, reason)
+
+
+def _one_slip_apart(one: str, other: str) -> bool:
+    """One character more, less or another, or two changed over; case aside."""
+    left, right = one.casefold(), other.casefold()
+    while left and right and left[0] == right[0]:
+        left, right = left[1:], right[1:]
+    while left and right and left[-1] == right[-1]:
+        left, right = left[:-1], right[:-1]
+    return max(len(left), len(right)) <= 1 or (len(left) == len(right) == 2 and left == right[::-1])
 
 
 async def load_names(client: WebUIClient) -> ServerNames:
@@ -276,13 +293,14 @@ async def load_names(client: WebUIClient) -> ServerNames:
     upscalers, latent, loras, embeddings = await asyncio.gather(
         client.upscalers(), client.latent_upscale_modes(), client.loras(), client.embeddings()
     )
-    styles, restorers, options = await asyncio.gather(
-        client.styles(), client.face_restorers(), client.options()
+    styles, restorers, options, ad_models = await asyncio.gather(
+        client.styles(), client.face_restorers(), client.options(), client.ad_models()
     )
+    sdnext = capabilities.family is Family.SDNEXT
     return ServerNames(
         family=capabilities.family,
         samplers=samplers,
-        schedulers=schedulers,
+        schedulers=SCHEDULES if sdnext else schedulers,  # it lists samplers under that path
         checkpoints=checkpoints,
         vaes=vaes,
         upscalers=upscalers,
@@ -291,8 +309,8 @@ async def load_names(client: WebUIClient) -> ServerNames:
         embeddings=embeddings,
         styles=styles,
         face_restorers=restorers,
-        ad_models=await client.ad_models(),
-        has_adetailer=capabilities.adetailer is not None,
+        ad_models=ad_models,
+        has_adetailer=capabilities.adetailer is not None or (sdnext and bool(ad_models)),
         scripts=capabilities.scripts,
         options=options,
     )

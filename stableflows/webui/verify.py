@@ -10,18 +10,20 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from . import model_rules, network_rules
-from .capabilities import Capabilities
+from . import model_rules, network_rules, sdnext_rules
+from .capabilities import Capabilities, Family
 from .errors import CallSite, Disagreement, Mismatch
 from .expected import expected_seeds, expected_size, expected_subseeds
 from .findings import Case, Finding, Unverified, Warned, reported_sampler
 from .infotext import parse_infotext
 from .models import WebUIReply, WebUIRequest
 from .names import ServerNames
+from .sdnext import DETAIL
 
 __all__ = ["Verdict", "verify"]
 
 _AUTOMATIC = "automatic"
+_SDNEXT = (sdnext_rules.schedule, sdnext_rules.hires, sdnext_rules.refiner, sdnext_rules.clip_skip)
 
 
 @dataclass(frozen=True)
@@ -66,14 +68,16 @@ def verify(request: WebUIRequest, reply: WebUIReply, caps: Capabilities, names: 
     texts = tuple(parse_infotext(text) for text in reply.infotexts[first : first + len(images)])
     case = Case(request, reply, caps, names, images, texts)
     rules = [_images, _size]
-    if not request.path.endswith("/extra-single-image"):
+    if request.path == DETAIL:
+        rules.append(sdnext_rules.detail)
+    elif not request.path.endswith("/extra-single-image"):
+        sdnext = caps.family is Family.SDNEXT
         rules += [
             _seed,
             _sampler,
             model_rules.checkpoint,
             model_rules.refiner,
-            model_rules.hires,
-            model_rules.clip_skip,
+            *(_SDNEXT if sdnext else (model_rules.hires, model_rules.clip_skip)),
             model_rules.vae,
             network_rules.loras,
             network_rules.embeddings,
