@@ -6,8 +6,9 @@ Direct mode calls it in-process, queue mode through its deployment; what it rend
 from __future__ import annotations
 
 import asyncio
+import threading
 import uuid
-from contextlib import AsyncExitStack
+from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,7 @@ from prefect.runtime import flow_run
 from prefect.states import Cancelled, Completed, Failed
 
 from flows.hooks import HOOKS, Hooks, LogReporter, Reporter
-from flows.prefect_api import watch_for_cancel
+from flows.prefect_api import cancel_on_interrupt, watch_for_cancel
 from flows.server import serving
 from stableflows.bookkeeping import RunBook, plan_record
 from stableflows.calls import StageCall
@@ -48,6 +49,13 @@ class RunCancelled(StableflowsError):  # noqa: N818 (it is none)
     """The run was cancelled before its first call."""
 
 
+def _interruptible(cancel: asyncio.Event) -> AbstractContextManager[None]:
+    """SIGINT and SIGTERM set `cancel` while the flow runs; Prefect's own handler would end the process in the
+    middle of everything. Python has signal handlers on the main thread only."""
+    on_main_thread = threading.current_thread() is threading.main_thread()
+    return cancel_on_interrupt(cancel) if on_main_thread else nullcontext()
+
+
 def _flow_run_name() -> str:
     request = RenderRequest.model_validate(flow_run.parameters["request"])
     if request.packs:
@@ -69,7 +77,8 @@ async def render(request: RenderRequest) -> State[None]:
     flow_run_id = str(flow_run.id)
     watcher = asyncio.create_task(watch_for_cancel(uuid.UUID(flow_run_id), hooks.cancel))
     try:
-        ending = await _Run(request, hooks, reporter, flow_run_id).end_to_end()
+        with _interruptible(hooks.cancel):
+            ending = await _Run(request, hooks, reporter, flow_run_id).end_to_end()
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
@@ -112,6 +121,11 @@ class _Run:
                 result = _nothing_to_do(prepared, self.request.root)
         except RunCancelled:
             pass
+        except asyncio.CancelledError:
+            task = asyncio.current_task()
+            if not self.cancel.is_set() or task is None:
+                raise
+            task.uncancel()  # a second Ctrl-C: what is under way is given up, what is done is written down
         except StableflowsError as caught:
             error = caught
         except Exception as fault:
