@@ -13,6 +13,7 @@ from typing import Any
 
 from stableflows.config import PipelineConfig
 from stableflows.config.layers import Layer, merge, merge_values, written_at
+from stableflows.embeddings import bare_embeddings
 from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import REFERENCE, InputImage, InputImages, bind_images
 from stableflows.job import EntrySpec, Job, JobItem, Lora, RunConfig
@@ -280,10 +281,10 @@ def _texts(entry: EntrySpec, loras: Sequence[Lora]) -> Texts:
     own = _with_loras(entry.prompt, loras)
     around = entry.globals
     return Texts(
-        prompt=_joined(around.prompt, own),
-        negative_prompt=_joined(entry.negative_prompt, around.negative_prompt),
-        own_prompt=own,
-        own_negative_prompt=entry.negative_prompt,
+        prompt=bare_embeddings(_joined(around.prompt, own)),
+        negative_prompt=bare_embeddings(_joined(entry.negative_prompt, around.negative_prompt)),
+        own_prompt=bare_embeddings(own),
+        own_negative_prompt=bare_embeddings(entry.negative_prompt),
     )
 
 

@@ -20,6 +20,7 @@ from stableflows.config import (
     Txt2ImgConfig,
 )
 from stableflows.config.base import request_fields
+from stableflows.embeddings import bare_embeddings
 from stableflows.stages import StageExecution, StageType
 
 __all__ = ["SourceImage", "StageRequest", "Texts", "build_request", "output_size"]
@@ -151,8 +152,10 @@ def _generation(call: _Call, config: GenerationConfig) -> dict[str, Any]:
         texts.own_negative_prompt if own and texts.own_negative_prompt is not None else texts.negative_prompt
     )
     body: dict[str, Any] = {
-        "prompt": config.prompt if config.prompt is not None else prompt,
-        "negative_prompt": config.negative_prompt if config.negative_prompt is not None else negative,
+        "prompt": prompt if config.prompt is None else bare_embeddings(config.prompt),
+        "negative_prompt": (
+            negative if config.negative_prompt is None else bare_embeddings(config.negative_prompt)
+        ),
         "n_iter": 1,
         "batch_size": call.n,
         **request_fields(config),
@@ -179,6 +182,12 @@ def _generation(call: _Call, config: GenerationConfig) -> dict[str, Any]:
     return body
 
 
+def _prompts_bare(fields: dict[str, Any]) -> dict[str, Any]:
+    return {
+        name: bare_embeddings(value) if name.endswith("prompt") else value for name, value in fields.items()
+    }
+
+
 def _txt2img(call: _Call) -> tuple[GenerationPath, dict[str, Any]]:
     config = call.execution.config
     assert isinstance(config, Txt2ImgConfig)  # noqa: S101 (the sequencer built it)
@@ -186,7 +195,7 @@ def _txt2img(call: _Call) -> tuple[GenerationPath, dict[str, Any]]:
         raise ValueError("txt2img continues no image")
     body = _generation(call, config)
     if config.hires.enabled:
-        body |= {"enable_hr": True, **request_fields(config.hires)}
+        body |= {"enable_hr": True, **_prompts_bare(request_fields(config.hires))}
         if config.hires.width:  # a target size overrides the scale; send only what counts
             del body["hr_scale"]
     if config.refiner.enabled:
@@ -246,7 +255,7 @@ def _adetailer(call: _Call) -> tuple[GenerationPath, dict[str, Any]]:
     config = call.execution.config
     assert isinstance(config, ADetailerConfig)  # noqa: S101
     body = _img2img_body(call, config, output_size(call.execution, _source(call).size))
-    units = [request_fields(unit) for unit in config.units]
+    units = [_prompts_bare(request_fields(unit)) for unit in config.units]
     scripts = body.setdefault("alwayson_scripts", {})
     # The two leading booleans: enable, and skip the base img2img pass. Without them every further unit
     # of the extension keeps its page's default, and an unasked one runs.

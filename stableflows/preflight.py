@@ -8,15 +8,17 @@ from pathlib import Path
 
 from stableflows.config import SDUpscale
 from stableflows.config.base import named_fields
+from stableflows.embeddings import embedding_tags
 from stableflows.entries import Entry
 from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.payload import output_size
 from stableflows.run.files import free_space
 from stableflows.sdnext_faults import schedule_faults
 from stableflows.server_state import OptionChanges, ServerState
-from stableflows.silent_faults import positive_prompts, silent_faults
+from stableflows.silent_faults import positive_prompts, silent_faults, written_prompts
 from stableflows.webui.capabilities import Capabilities, Family
 from stableflows.webui.client import WebUIClient
+from stableflows.webui.errors import NotReady
 from stableflows.webui.kinds import NameKind
 from stableflows.webui.names import NotFound, ServerNames, load_names
 from stableflows.webui.prompts import lora_tags
@@ -30,8 +32,10 @@ BYTES_PER_PIXEL = 2.2
 MOST_NAMED = 12
 """Names that an error lists where none is like the one that was written."""
 
-READY_SECONDS = 30.0
-"""How long a server that is starting is waited for when a run begins."""
+CONNECT_SECONDS = 5.0
+"""How long a server that does not answer at all is tried when a run begins."""
+STARTING_SECONDS = 180.0
+"""How long one that is starting, and answers some of its routes, is waited for."""
 
 WORDS = {
     NameKind.AD_MODEL: "ADetailer model",
@@ -57,7 +61,10 @@ async def preflight(
         WebUIError: the server is down, needs a password, or is no WebUI.
         InvalidInputs: every name that it does not have, each with where it stands and the nearest names.
     """
-    await client.wait_ready(READY_SECONDS)
+    try:
+        await client.wait_ready(CONNECT_SECONDS)
+    except NotReady:
+        await client.wait_ready(STARTING_SECONDS)
     capabilities = await client.probe()
     await client.refresh()
     names = await load_names(client)
@@ -75,10 +82,22 @@ async def preflight(
         changes=changes,
         sandbox=sandbox,
         warnings=(
+            *_embedding_warnings(entries, names),
             *warnings_of(entries, root=root, megapixel_limit=client.config.megapixel_limit),
             *(str(trouble) for trouble in troubling_options(options)),
         ),
     )
+
+
+def _embedding_warnings(entries: tuple[Entry, ...], names: ServerNames) -> list[str]:
+    found = {
+        f"the embedding {use.name!r} does not fit the loaded checkpoint; if it does not fit "
+        f"the entry's own either, the server takes its name for plain text"
+        for entry in entries
+        for use in _uses(entry)
+        if _may_fit_later(use, entry, names)
+    }
+    return sorted(found)
 
 
 def check_names(
@@ -89,7 +108,7 @@ def check_names(
     for entry in entries:
         for use in _uses(entry):
             found = names.find(use.kind, use.name)
-            if isinstance(found, NotFound):
+            if isinstance(found, NotFound) and not _may_fit_later(use, entry, names):
                 error = _unknown(use, found, entry.places.of(use.field))
                 errors.setdefault(str(error), error)
         for error in silent_faults(entry, capabilities):
@@ -102,6 +121,16 @@ def check_names(
     return list(errors.values())
 
 
+def _may_fit_later(use: _Use, entry: Entry, names: ServerNames) -> bool:
+    """An embedding that the loaded checkpoint skips may fit the one that the entry is going to load."""
+    skipped = {name.casefold() for name in names.embeddings.skipped}
+    if use.kind is not NameKind.EMBEDDING or use.name.casefold() not in skipped:
+        return False
+    loaded = names.checkpoint(str(names.options.get("sd_model_checkpoint") or ""))
+    configs = [stage.generation for stage in entry.plan if stage.generation]
+    return any(c.checkpoint and names.checkpoint(c.checkpoint) != loaded for c in configs)
+
+
 def _uses(entry: Entry) -> Iterator[_Use]:
     for stage in entry.plan:
         for path, kind, name in named_fields(stage.config, f"{stage.config_key}."):
@@ -111,6 +140,9 @@ def _uses(entry: Entry) -> Iterator[_Use]:
     for place, prompt in positive_prompts(entry):
         for tag in lora_tags(prompt):
             yield _Use(NameKind.LORA, tag.name, place)
+    for place, prompt in written_prompts(entry):
+        for name in embedding_tags(prompt):
+            yield _Use(NameKind.EMBEDDING, name, place)
 
 
 def _unknown(use: _Use, found: NotFound, where: Where) -> InputError:

@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stableflows.config import ADetailerConfig, GenerationConfig, Txt2ImgConfig
-from stableflows.config.base import request_fields
+from stableflows.config.base import Strict, request_fields
+from stableflows.embeddings import bare_embeddings
 from stableflows.entries import Entry
 from stableflows.errors import InputError, nearest
 from stableflows.sdnext_faults import sdnext_faults
@@ -13,7 +14,9 @@ from stableflows.stages import StageExecution, StageType
 from stableflows.webui.capabilities import ADetailerSupport, Capabilities, Family
 from stableflows.webui.prompts import lora_tags, stray_tags
 
-__all__ = ["positive_prompts", "silent_faults"]
+__all__ = ["positive_prompts", "silent_faults", "written_prompts"]
+
+PROMPT_FIELDS = {"prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt"}
 
 NO_VAE = (None, "None", "Automatic")
 
@@ -49,19 +52,35 @@ def _faults(entry: Entry, capabilities: Capabilities) -> Iterator[Fault]:
             yield from _option_faults(stage, stage.generation, capabilities)
 
 
-def positive_prompts(entry: Entry) -> Iterator[tuple[str, str]]:
-    """Every positive prompt that is sent, and the field it stands in. Only these are read for tags."""
-    if any(stage.generation for stage in entry.plan):
-        yield "prompt", entry.texts.prompt
+def written_prompts(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Every prompt as somebody wrote it, positive and negative, and the field it stands in."""
+    spec = entry.item.entry
+    yield from (("prompt", spec.prompt), ("negative_prompt", spec.negative_prompt))
+    yield from (
+        ("globals.prompt", spec.globals.prompt),
+        ("globals.negative_prompt", spec.globals.negative_prompt),
+    )
     for stage in entry.plan:
         config = stage.generation
-        if config and config.prompt:
-            yield f"{stage.config_key}.prompt", config.prompt
-        if isinstance(config, Txt2ImgConfig) and config.hires.enabled and config.hires.prompt:
-            yield "txt2img.hires.prompt", config.hires.prompt
+        if config is None:
+            continue
+        parts: list[tuple[str, Strict]] = [(stage.config_key, config)]
+        if isinstance(config, Txt2ImgConfig) and config.hires.enabled:
+            parts.append(("txt2img.hires", config.hires))
         if isinstance(config, ADetailerConfig):
-            for number, unit in enumerate(config.units):
-                yield f"adetailer.units.{number}.ad_prompt", unit.ad_prompt or ""
+            parts += [(f"adetailer.units.{number}", unit) for number, unit in enumerate(config.units)]
+        for path, part in parts:
+            for field in PROMPT_FIELDS & set(type(part).model_fields):
+                yield f"{path}.{field}", getattr(part, field) or ""
+
+
+def positive_prompts(entry: Entry) -> Iterator[tuple[str, str]]:
+    """Every positive prompt as it is sent, and the field it stands in. Only these are read for tags."""
+    if any(stage.generation for stage in entry.plan):
+        yield "prompt", entry.texts.prompt
+    for field, text in written_prompts(entry):
+        if "." in field and "negative" not in field and not field.startswith("globals"):
+            yield field, bare_embeddings(text)
 
 
 def _prompt_faults(field: str, prompt: str) -> Iterator[Fault]:

@@ -1,4 +1,4 @@
-"""Prompts as a server may get them: embeddings by their bare names, and nothing in them left to be drawn."""
+"""What must not stand in a prompt: anything left to be drawn, and embeddings with their weight inside."""
 
 from __future__ import annotations
 
@@ -7,10 +7,9 @@ from collections.abc import Iterator
 
 from stableflows.errors import InputError, Where
 
-__all__ = ["faults", "plain_prompt"]
+__all__ = ["faults"]
 
 # Each pattern takes linear time on any text: none can match the same characters in two ways.
-EMBEDDING = re.compile(r"<\s*embedding\s*:([^<>:]+)>", re.IGNORECASE)
 WEIGHTED_EMBEDDING = re.compile(r"<\s*embedding\s*:([^<>:]+):([^<>]*)>", re.IGNORECASE)
 TAG = re.compile(r"<[^<>]*>")
 UNRESOLVED = (
@@ -19,11 +18,6 @@ UNRESOLVED = (
     (re.compile(r"__(?!_)[\w.*/~-]+?(?<!_)__"), "wildcard", ""),
     (re.compile(r"\$\{[^{}]*\}|\{[^{}|]*\|[^{}]*\}"), "variant", ""),
 )
-
-
-def plain_prompt(text: str) -> str:
-    """`text` with `<embedding:name>` as the bare `name`, which is what the WebUI knows: it drops the tag."""
-    return EMBEDDING.sub(lambda tag: tag[1].strip(), text)
 
 
 def faults(text: str, where: Where) -> Iterator[InputError]:

@@ -8,7 +8,7 @@ from typing import Any
 from stableflows.errors import InputError
 from stableflows.packs.document import Document, FieldPath, kind
 from stableflows.packs.files import find_files
-from stableflows.packs.prompts import faults, plain_prompt
+from stableflows.packs.prompts import faults
 
 __all__ = ["settle"]
 
@@ -55,7 +55,7 @@ class _Settling:
         where = self.document.where(*path)
         if isinstance(value, str):
             self.errors += faults(value, where)
-            return plain_prompt(value)
+            return value
         self.errors.append(
             InputError(f"must be text, but is read as {kind(value)}; put it in quotes.", where=where)
         )

@@ -13,7 +13,7 @@ from stableflows.packs.fields import gather, input_files
 from stableflows.packs.files import find_files
 from stableflows.packs.job_file import JobFile, NamedPack, read_job
 from stableflows.packs.model import PackEntry, PromptPack, Source
-from stableflows.packs.prompts import faults, plain_prompt
+from stableflows.packs.prompts import faults
 from stableflows.packs.text_pack import read_text_pack
 from stableflows.packs.yaml_pack import read_pack
 
@@ -92,7 +92,7 @@ def free_text(prompt: str, negative_prompt: str = "", inputs: Sequence[str | Pat
         errors.append(InputError("the prompt is empty, and there is no input image."))
     if errors:
         raise gather(errors)
-    entry = PackEntry(plain_prompt(prompt).strip(), plain_prompt(negative_prompt).strip(), inputs=files)
+    entry = PackEntry(prompt.strip(), negative_prompt.strip(), inputs=files)
     return Source((PromptPack("prompt", "prompt", (entry,)),))
 
 

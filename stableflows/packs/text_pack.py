@@ -19,7 +19,7 @@ from stableflows.errors import InputError, Where
 from stableflows.packs.fields import gather
 from stableflows.packs.files import read_text
 from stableflows.packs.model import PackEntry, PromptPack, Source
-from stableflows.packs.prompts import faults, plain_prompt
+from stableflows.packs.prompts import faults
 
 __all__ = ["read_text_pack"]
 
@@ -60,7 +60,7 @@ def read_text_pack(file: Path) -> Source:
                 block = _Block(number)
                 blocks.append(block)
             errors += faults(line, where)
-            _add(block, plain_prompt(line), where, warnings)
+            _add(block, line, where, warnings)
     entries = [_entry(file, each, errors) for each in blocks]
     if not blocks:
         errors.append(InputError("holds no entry.", where=Where(file)))

@@ -99,6 +99,18 @@ def test_globals_stand_around_every_prompt_but_adetailers(tmp_path: Path) -> Non
     assert (dog.texts.prompt, dog.texts.negative_prompt) == ("masterpiece, a dog", "text")
 
 
+def test_embedding_tags_are_kept_in_the_job_and_bare_in_what_is_sent(tmp_path: Path) -> None:
+    pack = write(
+        tmp_path,
+        "globals: {negative_prompt: '<embedding:bad>'}\n"
+        "entries: [{prompt: 'a <embedding:nice> cat', negative_prompt: '(<embedding:ugly>:1.2)'}]\n",
+    )
+    (entry,) = entries_of(pack)
+    assert entry.item.entry.prompt == "a <embedding:nice> cat"
+    assert (entry.texts.prompt, entry.texts.negative_prompt) == ("a nice cat", "(ugly:1.2), bad")
+    assert (entry.texts.own_prompt, entry.texts.own_negative_prompt) == ("a nice cat", "(ugly:1.2)")
+
+
 def test_loras_of_the_job_are_appended_unless_they_stand_there(tmp_path: Path) -> None:
     write(tmp_path, "entries: ['a cat <lora:ink:0.3>', a dog]\n")
     job = write(

@@ -260,6 +260,19 @@ def test_adetailer_takes_the_entrys_own_prompt_without_globals() -> None:
     assert request("img2img", {}).body["prompt"] == "a globe, a cat"
 
 
+def test_embedding_tags_reach_the_server_as_bare_names() -> None:
+    """AUTOMATIC1111 takes the tag out without a word."""
+    tag = "(<embedding:sharp_sb>:0.8)"
+    hires = request(
+        "txt2img", {"prompt": tag, "hires": {"enabled": True, "prompt": tag, "negative_prompt": tag}}
+    )
+    for field in ("prompt", "hr_prompt", "hr_negative_prompt"):
+        assert hires.body[field] == "(sharp_sb:0.8)"
+    sent = request("adetailer", {"negative_prompt": tag, "units": [{"ad_prompt": tag}]}).body
+    assert sent["negative_prompt"] == "(sharp_sb:0.8)"
+    assert sent["alwayson_scripts"]["ADetailer"]["args"][2]["ad_prompt"] == "(sharp_sb:0.8)"
+
+
 def test_any_number_of_units() -> None:
     units = [{"ad_model": f"m{n}.pt"} for n in range(5)]
     args = request("adetailer", {"units": units}).body["alwayson_scripts"]["ADetailer"]["args"]

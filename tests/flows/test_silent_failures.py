@@ -120,6 +120,11 @@ def test_a_partial_image_of_somebody_elses_interrupt_is_the_limit(
         ),
         (", prompt: 'x <lora:film_grain:abc>'", "would drop all LoRAs"),
         (", prompt: 'x <LORA:film_grain:1>'", "take it out silently"),
+        (
+            ", prompt: 'x <embedding:sharp_bs>'",
+            "the server has no embedding 'sharp_bs'. Did you mean 'sharp_sb'",
+        ),
+        (", prompt: 'x <embedding:wide_sb>'", "does not fit the loaded checkpoint"),
         (", styles: [nope]", "the server has no style 'nope'"),
         (
             ", hires: {enabled: true, upscaler: Lanczs}",
@@ -141,6 +146,21 @@ def test_what_the_server_would_ignore_is_refused_before_anything_is_sent(
     assert f"{tmp_path / 'pack.yaml'}" in ran.printed["error"]
     (line,) = ran.history
     assert (line.status.value, line.result) == ("FAILED", None)
+
+
+def test_an_embedding_for_another_checkpoint_than_the_loaded_one_is_a_warning(
+    tmp_path: Path, running_server: RunningServer
+) -> None:
+    with run_sandbox(SandboxSettings.model_validate(QUICK)) as sandbox:
+        ran = render(
+            sandbox,
+            tmp_path,
+            running_server,
+            txt2img=", prompt: 'x <embedding:wide_sb>'",
+            checkpoint="sandbox_anime_xl",
+        )
+    assert ran.code == ExitCode.OK
+    assert "the embedding 'wide_sb' does not fit the loaded checkpoint" in ran.err
 
 
 def test_all_unknown_names_are_told_at_once(tmp_path: Path, running_server: RunningServer) -> None:

@@ -70,11 +70,11 @@ def test_every_entry_of_the_nightly_job_renders() -> None:
     assert RunConfig.read(run_config).source == "schedule"
 
 
-def test_the_text_demo_is_three_entries_with_its_embeddings_resolved() -> None:
+def test_the_text_demo_is_three_entries_with_its_embeddings_as_tags() -> None:
     (pack,) = read_sources([PACKS / "demo.txt"]).packs
     assert [bool(entry.negative_prompt) for entry in pack.entries] == [True, True, False]
-    assert pack.entries[0].negative_prompt == "text, watermark, easynegative_sb"
-    assert "(sharp_sb:0.87)" in pack.entries[1].prompt
+    assert pack.entries[0].negative_prompt == "text, watermark, <embedding:easynegative_sb>"
+    assert "(<embedding:sharp_sb>:0.87)" in pack.entries[1].prompt
 
 
 EXAMPLES = re.findall(

@@ -142,7 +142,7 @@ def test_free_text(here: Path, write: Write) -> None:
     write("a.png", b"\x89PNG")
     (pack,) = free_text(" a <embedding:mood> wave\n", "text", ["*.png"]).packs
     (entry,) = pack.entries
-    assert (entry.prompt, entry.negative_prompt) == ("a mood wave", "text")
+    assert (entry.prompt, entry.negative_prompt) == ("a <embedding:mood> wave", "text")
     assert entry.inputs == (here / "a.png", here / "b.png")
 
 

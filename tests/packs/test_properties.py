@@ -39,7 +39,7 @@ def test_any_content_is_read_or_refused(tmp_path: Path, name: str, content: byte
     try:
         source = read_sources([file])
     except InputError as error:
-        assert str(error)  # noqa: PT017 (either is right)
+        assert str(error)
         return
     for pack in source.packs:
         assert pack.entries
@@ -47,7 +47,6 @@ def test_any_content_is_read_or_refused(tmp_path: Path, name: str, content: byte
             assert entry.prompt == entry.prompt.strip()
             assert entry.prompt or entry.inputs
             assert "\ufeff" not in entry.prompt
-            assert "<embedding:" not in entry.prompt
             assert list(faults(entry.prompt, Where())) == []
 
 
@@ -87,7 +86,7 @@ def test_any_data_is_read_or_refused(tmp_path: Path, data: dict[str, Any]) -> No
     try:
         source = read_sources([file])
     except InputError as error:
-        assert str(error)  # noqa: PT017 (either is right)
+        assert str(error)
     else:
         assert set(data) & {"packs", "entries"}
         assert len(source.packs) <= len(data["packs"] if "packs" in data else data["entries"])
@@ -99,7 +98,7 @@ def test_any_free_text_is_read_or_refused(prompt: str) -> None:
     try:
         entry = free_text(prompt).packs[0].entries[0]
     except InputError as error:
-        assert str(error)  # noqa: PT017 (either is right)
+        assert str(error)
     else:
         assert entry.prompt
 

@@ -36,11 +36,11 @@ def test_everything_a_pack_can_say(write: Write) -> None:
     file = write("pack.yaml", FULL)
     (pack,) = read_sources([file]).packs
     assert (pack.pack_id, pack.name, pack.file) == ("lighthouse", "Lighthouses", file)
-    assert (pack.globals.prompt, pack.globals.negative_prompt) == ("detailed", "bad_v1")
+    assert (pack.globals.prompt, pack.globals.negative_prompt) == ("detailed", "<embedding:bad_v1>")
     dusk, fog = pack.entries
     assert dusk == PackEntry("a lighthouse at dusk", where=Where(file, 8, "entries.0"))
     assert (fog.prompt, fog.negative_prompt, fog.name) == (
-        "a lighthouse in fog, (sharp:0.87)",
+        "a lighthouse in fog, (<embedding:sharp>:0.87)",
         "text, watermark",
         "fog",
     )
@@ -148,17 +148,6 @@ def test_image_files_in_the_config_are_relative_to_the_pack(write: Write, tmp_pa
     assert values["txt2img"]["alwayson_scripts"]["ControlNet"]["args"] == [
         {"image": {"image_file": str(mask)}, "prompt": 5}
     ]
-
-
-def test_prompts_in_the_config_are_plain_too(pack_of: Callable[[str], PromptPack]) -> None:
-    pack = pack_of("""
-        config: {txt2img: {hires: {prompt: <embedding:a>}}, adetailer: {units: [{ad_prompt: <embedding:b>}]}}
-        entries: [x]
-    """)
-    assert pack.layers[0].values == {
-        "txt2img": {"hires": {"prompt": "a"}},
-        "adetailer": {"units": [{"ad_prompt": "b"}]},
-    }
 
 
 def test_a_setting_is_traced_to_its_line(write: Write) -> None:
