@@ -13,7 +13,7 @@ from starlette.types import Receive, Scope, Send
 
 from stableflows.sandbox import control, openapi, replies
 from stableflows.sandbox.endpoints import SD, Call, routes
-from stableflows.sandbox.errors import HTTPError
+from stableflows.sandbox.errors import HTTPError, ServerError
 from stableflows.sandbox.faults import Armed, Fault
 from stableflows.sandbox.log import RequestLog
 from stableflows.sandbox.replies import Reply
@@ -75,7 +75,8 @@ class Application:
                 "query": scope["query_string"].decode("latin-1"),
                 "body": _decoded(raw),
                 "fault": fault.kind if fault else None,
-            }
+            },
+            len(raw),
         )
         if fault is not None and fault.kind in _DYING:
             self.log.update(number, t_end=time.monotonic())
@@ -151,33 +152,15 @@ class Application:
             return special
         methods = self._routes.get(path)
         seconds = self.webui.settings.start_seconds
-        if methods is None or not seconds:
+        share = (time.monotonic() - self.webui.started) / seconds if seconds else 1.0
+        if methods is None or share >= list(self._routes).index(path) / len(self._routes):
             return methods
-        share = (time.monotonic() - self.webui.started) / seconds
-        position = list(self._routes).index(path) / len(self._routes)
-        return methods if position <= share * 0.5 + 0.05 or share >= 1 else self._early(path, position, share)
-
-    def _early(self, path: str, position: float, share: float) -> dict[str, Any] | None:
-        if position <= share:
-            return self._routes[path]
-        if path == f"{SD}/embeddings" and self.webui.family == "forge":
-
-            async def unready(_: Call) -> Reply:
-                body = {
-                    "error": "AttributeError",
-                    "detail": "",
-                    "body": "",
-                    "message": "'Api' object has no attribute 'embedding_db'",
-                }
-                reply = replies.as_json(body, 500)
-                reply.crashed = True
-                return reply
-
-            return {"GET": unready}
-        return None
+        return {"GET": _unready} if path == f"{SD}/embeddings" and self.webui.family == "forge" else None
 
     def _server_routes(self) -> dict[str, dict[str, Any]]:
-        table: dict[str, dict[str, Any]] = {"/openapi.json": {"GET": self._openapi}}
+        # SD.Next has its document only with --docs.
+        documented = self.webui.family != "sdnext"
+        table: dict[str, dict[str, Any]] = {"/openapi.json": {"GET": self._openapi}} if documented else {}
         if self.webui.settings.server_stop:
             table[f"{SD}/server-stop"] = {"POST": self._stop}
             table[f"{SD}/server-kill"] = {"POST": self._kill}
@@ -199,6 +182,11 @@ class Application:
 
     async def _restart(self, _: Call) -> Reply:
         return Reply(501)
+
+
+async def _unready(_: Call) -> Reply:
+    """Forge's list of embeddings before they are loaded."""
+    raise ServerError("AttributeError", "'Api' object has no attribute 'embedding_db'")
 
 
 def _decoded(raw: bytes) -> Any:

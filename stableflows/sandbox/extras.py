@@ -19,7 +19,7 @@ def run(webui: WebUI, request: dict[str, Any], fault: Fault | None) -> tuple[lis
 
     Raises:
         HTTPError: for an image that cannot be decoded: one bad image fails the whole batch.
-        ServerError: AssertionError for an upscaler that does not exist.
+        ServerError: AssertionError for an upscaler that does not exist; IndexError when interrupted.
     """
     single = "image" in request
     texts = [request["image"]] if single else [item["data"] for item in request["imageList"]]
@@ -43,6 +43,8 @@ def run(webui: WebUI, request: dict[str, Any], fault: Fault | None) -> tuple[lis
         pass
     finally:
         state.end()
+    if single and not made:
+        raise ServerError("IndexError", "list index out of range")
     info = ", ".join(f"{key}: {value}" for key, value in facts.items())
     return made, f"<p>{info}</p>"
 

@@ -9,6 +9,10 @@ from pydantic import BaseModel, ConfigDict
 
 from stableflows.sandbox.faults import GENERATING
 
+_BODIES_KEPT = 200_000_000
+"""Characters of request bodies that are kept: a night's images must not fill the memory."""
+_LONG = 1000
+
 
 class LoggedRequest(BaseModel):
     """One request. ``t_*`` are seconds of a monotonic clock that all entries of one process share."""
@@ -24,7 +28,7 @@ class LoggedRequest(BaseModel):
     path: str
     query: str = ""
     body: Any = None
-    """The decoded JSON, base64 images included; None for no body or one that is no JSON."""
+    """The decoded JSON, base64 images included (but for the oldest of very many); None if it is no JSON."""
     status: int | None = None
     images: tuple[str, ...] = ()
     """SHA-256 of each returned image file, in order."""
@@ -38,15 +42,27 @@ class RequestLog:
     def __init__(self, path: Path | None) -> None:
         self._guard = threading.Lock()
         self._entries: list[LoggedRequest] = []
+        self._sizes: list[int] = []
+        self._thinned = 0
         self._path = path
 
-    def start(self, entry: dict[str, Any]) -> int:
-        """Note a request that begins; its number."""
+    def start(self, entry: dict[str, Any], size: int = 0) -> int:
+        """Note a request that begins, and the length of its body; its number."""
         with self._guard:
             logged = LoggedRequest(n=len(self._entries) + 1, **entry)
             self._entries.append(logged)
+            self._sizes.append(size)
+            self._thin()
             self._write("start", logged)
             return logged.n
+
+    def _thin(self) -> None:
+        """Drop the images from the oldest bodies when there are too many."""
+        while sum(self._sizes) > _BODIES_KEPT and self._thinned < len(self._entries) - 1:
+            entry = self._entries[self._thinned]
+            self._entries[self._thinned] = entry.model_copy(update={"body": _without_images(entry.body)})
+            self._sizes[self._thinned] = 0
+            self._thinned += 1
 
     def update(self, number: int, **changes: Any) -> None:
         with self._guard:
@@ -64,10 +80,18 @@ class RequestLog:
 
     def clear(self) -> None:
         with self._guard:
-            self._entries = []
+            self._entries, self._sizes, self._thinned = [], [], 0
 
     def _write(self, event: str, entry: LoggedRequest) -> None:
         if self._path is None:
             return
         with self._path.open("a", encoding="utf-8") as file:
             file.write(json.dumps({"event": event, **entry.model_dump(mode="json")}) + "\n")
+
+
+def _without_images(value: Any) -> Any:
+    if isinstance(value, str) and len(value) > _LONG:
+        return f"<{len(value)} characters, no longer kept>"
+    if isinstance(value, dict):
+        return {key: _without_images(item) for key, item in value.items()}
+    return [_without_images(item) for item in value] if isinstance(value, list) else value

@@ -98,8 +98,16 @@ class Sandbox:
             raise TimeoutError(f"the sandbox at {self.url} did not come back")
 
     def crash(self) -> None:
-        """Die: every connection is cut, and nobody listens until ``restart``."""
-        self._loop.call_soon_threadsafe(self._die, Fault(kind="crash"))
+        """Die: every connection is cut, and nobody listens until ``restart``. Returns when it is dead."""
+        dead = threading.Event()
+
+        def die() -> None:
+            self._die(Fault(kind="crash"))
+            dead.set()
+
+        self._loop.call_soon_threadsafe(die)
+        if not dead.wait(_PATIENCE):
+            raise TimeoutError(f"the sandbox at {self.url} did not die")
 
     # The life of the server.
 
@@ -142,6 +150,7 @@ class Sandbox:
                 log_level="critical",
                 access_log=False,
                 lifespan="off",
+                ws="none",
                 timeout_keep_alive=_KEEP_ALIVE,
             )
             self._server = uvicorn.Server(config)
