@@ -22,6 +22,8 @@ __all__ = ["Caller"]
 _EXTRAS = "/sdapi/v1/extra-single-image"
 _IDLE_LOOKS = 2
 """Between two queued jobs the server looks idle for a moment."""
+_FIRST_LOOK = 0.05
+"""Seconds until the first look: the next call may leave once this one is seen at the server."""
 _SECONDS_TO_LEAVE = 5.0
 """How long a cancelled task waits for its interrupt to arrive, before that goes on in the background."""
 
@@ -118,7 +120,7 @@ class Caller:
         if has_task_ids and request.path != _EXTRAS:
             task_id = body.setdefault("force_task_id", f"task(stableflows-{uuid.uuid4().hex[:16]})")
         watch = Watch(self._config.stall, self._quiet, steps_expected=request.path != _EXTRAS)
-        post = asyncio.create_task(self._transport.send(site, body=body, unbounded_read=True))
+        post = asyncio.create_task(self._transport.send(site, None, body=body))
         # A call that was stopped has nobody left to look at how it ended.
         post.add_done_callback(lambda task: task.cancelled() or task.exception())
         flight = _Flight(site, task_id, watch, post, on_state)
@@ -135,18 +137,18 @@ class Caller:
     async def _watched(self, flight: _Flight, cancel: asyncio.Event | None) -> Answer:
         cancelled = asyncio.create_task(cancel.wait()) if cancel else None
         waited_for = {flight.post, cancelled} if cancelled else {flight.post}
+        pause = min(_FIRST_LOOK, self._config.poll_seconds)
         try:
             while True:
-                done, _ = await asyncio.wait(
-                    waited_for, timeout=self._config.poll_seconds, return_when=asyncio.FIRST_COMPLETED
-                )
+                done, _ = await asyncio.wait(waited_for, timeout=pause, return_when=asyncio.FIRST_COMPLETED)
+                pause = min(2 * pause, self._config.poll_seconds)
                 if flight.post in done:
                     return flight.post.result()
                 if done:
-                    await self._cancel(flight)
+                    return await self._cancel(flight)
                 flight.report(flight.watch.see(await self._sighting(flight)))
                 if flight.watch.stalled and not flight.post.done():
-                    await self._stall(flight)
+                    return await self._stall(flight)
         finally:
             if cancelled:
                 cancelled.cancel()
@@ -170,10 +172,11 @@ class Caller:
     # -- stopping
     # ------------------------------------------------------------------------------------------------
 
-    async def _cancel(self, flight: _Flight) -> None:
+    async def _cancel(self, flight: _Flight) -> Answer:
         ended = await self._stop(flight)
-        flight.post.cancel()
-        self._land(flight)
+        if answer := self._whole_answer(flight):
+            return answer
+        self._drop(flight)
         reason = (
             "cancelled"
             if ended
@@ -181,19 +184,28 @@ class Caller:
         )
         raise Interrupted(reason, flight.site)
 
-    async def _stall(self, flight: _Flight) -> None:
+    async def _stall(self, flight: _Flight) -> Answer:
         standing, phase = flight.watch.standing, flight.watch.state.phase
         idle = await self._stop(flight) and await self._idle_again()
-        flight.post.cancel()
-        self._land(flight)
+        if answer := self._whole_answer(flight):
+            return answer
+        self._drop(flight)
         raise Stalled(
             f"no progress for {standing:.0f} s (while {phase})",
             flight.site,
             idle=idle,
-            advice=""
-            if idle
-            else "It did not become idle after an interrupt either: look at the server, or restart it",
+            advice="" if idle else "It did not become idle after an interrupt either: look at the server",
         )
+
+    def _whole_answer(self, flight: _Flight) -> Answer | None:
+        """An answer that came before we interrupted: it is whole. After that, 200 may mean half a picture."""
+        if flight.interrupted or not flight.post.done():
+            return None
+        return flight.post.result()
+
+    def _drop(self, flight: _Flight) -> None:
+        flight.post.cancel()
+        self._land(flight)
 
     async def _idle_again(self) -> bool:
         try:
@@ -209,14 +221,13 @@ class Caller:
         flag is reset at each job's beginning, so that an interrupt before that would be lost, or stop
         someone else's.
         """
-        flight.interrupted = True
         end = time.monotonic() + self._config.stall.interrupt
         while not flight.post.done():
             sighting = await self._sighting(flight)
             if flight.post.done():
                 break
             if self._is_running(flight, sighting):
-                await self._interrupt()
+                await self._interrupt(flight)
             if time.monotonic() >= end:
                 return False
             pause = min(self._config.poll_seconds, max(0.0, end - time.monotonic()))
@@ -231,7 +242,8 @@ class Caller:
             return sighting.task.active
         return sighting.oldest and not sighting.progress.idle
 
-    async def _interrupt(self) -> None:
+    async def _interrupt(self, flight: _Flight) -> None:
+        flight.interrupted = True
         try:
             await self._transport.post("/sdapi/v1/interrupt")
         except WebUIError:
@@ -250,8 +262,7 @@ class Caller:
         try:
             return await self._stop(flight)
         finally:
-            flight.post.cancel()
-            self._land(flight)
+            self._drop(flight)
 
     # -- the answer
     # ----------------------------------------------------------------------------------------------
@@ -259,8 +270,6 @@ class Caller:
     async def _reply(
         self, answer: Answer, request: WebUIRequest, flight: _Flight, seconds: float
     ) -> WebUIReply:
-        if flight.interrupted:
-            raise Interrupted("cancelled", flight.site)
         limit = self._config.max_image_pixels
         reply = await asyncio.to_thread(
             read_reply, answer.document, flight.site, max_pixels=limit, seconds=seconds

@@ -6,6 +6,7 @@ import asyncio
 import math
 import time
 from collections.abc import Callable, Mapping
+from http import HTTPStatus
 from types import TracebackType
 from typing import Any, Self, TypeVar
 
@@ -15,10 +16,10 @@ from pydantic import BaseModel, TypeAdapter, ValidationError
 from .calls import Caller
 from .capabilities import Capabilities, Family, probe
 from .errors import (
+    CallFailed,
     MissingEndpoint,
     NotAWebUI,
     NotReady,
-    RequestRejected,
     UnexpectedAnswer,
     Unreachable,
     WebUIError,
@@ -49,6 +50,8 @@ Item = TypeVar("Item", bound=BaseModel)
 Kind = TypeVar("Kind")
 
 _REFRESHES = ("checkpoints", "loras", "vae", "embeddings")
+_GRACE_WITHOUT_LORAS = 3.0
+"""Seconds after which a server that has everything but ``/loras`` is taken for one without LoRAs."""
 _GRACE_OF_A_STRANGER = 15.0
 """Seconds that something without a single WebUI route is taken for a WebUI that is only starting."""
 
@@ -108,6 +111,8 @@ class WebUIClient:
                 waited = time.monotonic() - began
                 patience = min(timeout, _patience_with(error))
                 if waited >= patience:
+                    if isinstance(error, _WithoutLoras):
+                        return
                     raise
                 if on_wait:
                     on_wait(error.reason, waited)
@@ -120,15 +125,20 @@ class WebUIClient:
         try:
             await self._transport.get(site.path)
             return
-        except (RequestRejected, MissingEndpoint):
-            pass
+        except CallFailed as error:
+            if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+                return  # the route is there; that it fails is told by whoever needs its list
         try:
             scripts = await self._transport.get("/sdapi/v1/script-info")
+            await self._transport.get("/sdapi/v1/embeddings")
         except MissingEndpoint as error:
             await self._raise_for_stranger(error)
             raise NotReady("the server has not registered all its routes yet", site) from error
+        except CallFailed as error:
+            raise NotReady("the server has not loaded its embeddings yet", site, said=error.said) from error
         if not scripts:
             raise NotReady("the server has not loaded its scripts yet", site)
+        raise _WithoutLoras("the server lists no LoRAs (yet)", site)
 
     async def _raise_for_stranger(self, missing: MissingEndpoint) -> None:
         try:
@@ -233,13 +243,13 @@ class WebUIClient:
         word and breaks the server's ``/options``; a checkpoint that cannot be read answers 200 and changes
         nothing. So: look at `options` afterwards.
         """
-        await self._transport.post("/sdapi/v1/options", dict(values))
+        await self._transport.post("/sdapi/v1/options", dict(values), waits_for_lock=True)
 
     async def refresh(self) -> None:
         """Has the server read its folders again: checkpoints, LoRA, VAE, embeddings, as far as it can."""
         for name in _REFRESHES:
             try:
-                await self._transport.post(f"/sdapi/v1/refresh-{name}")
+                await self._transport.post(f"/sdapi/v1/refresh-{name}", waits_for_lock=True)
             except MissingEndpoint:
                 continue
 
@@ -300,8 +310,14 @@ class WebUIClient:
         )
 
 
+class _WithoutLoras(NotReady):
+    """Everything is there but ``/loras``: in its last moment of starting, or without the LoRA extension."""
+
+
 def _patience_with(error: WebUIError) -> float:
     """Seconds to wait for this to pass."""
+    if isinstance(error, _WithoutLoras):
+        return _GRACE_WITHOUT_LORAS
     if error.retryable:
         return math.inf
     if isinstance(error, NotAWebUI) and isinstance(error.__cause__, MissingEndpoint):

@@ -61,29 +61,36 @@ class Transport:
 
     async def get(self, path: str, *, params: Mapping[str, str] | None = None) -> Any:
         """The document of a GET; raises a `WebUIError`."""
-        answer = await self.send(self.site("GET", path), params=params)
+        answer = await self.send(self.site("GET", path), self.config.read_timeout, params=params)
         return answer.document
 
-    async def post(self, path: str, body: Any = None) -> Any:
-        """The document of a POST that renders nothing; raises a `WebUIError`."""
-        answer = await self.send(self.site("POST", path), body=body)
+    async def post(self, path: str, body: Any = None, *, waits_for_lock: bool = False) -> Any:
+        """The document of a POST that renders nothing; raises a `WebUIError`.
+
+        Args:
+            path: below the server's URL.
+            body: sent as JSON, if not None.
+            waits_for_lock: it stands in line with the rendering calls, and may load a checkpoint itself.
+        """
+        patience = self.config.stall.loading if waits_for_lock else self.config.read_timeout
+        answer = await self.send(self.site("POST", path), patience, body=body)
         return answer.document
 
     async def send(
         self,
         site: CallSite,
+        read_timeout: float | None,
         *,
         body: Any = None,
         params: Mapping[str, str] | None = None,
-        unbounded_read: bool = False,
     ) -> Answer:
         """Sends one request.
 
         Args:
             site: method and path, and what errors say besides.
+            read_timeout: seconds without a byte; None for a generating call, which is watched instead.
             body: sent as JSON, if not None.
             params: of the URL.
-            unbounded_read: wait for the answer without limit: a generating call, which is watched instead.
 
         Raises:
             WebUIError: every failure, also an answer that is no success.
@@ -93,7 +100,7 @@ class Transport:
             connect=config.connect_timeout,
             write=config.write_timeout,
             pool=config.pool_timeout,
-            read=None if unbounded_read else config.read_timeout,
+            read=read_timeout,
         )
         request = self._http.build_request(
             site.method, config.base_url + site.path, json=body, params=params, timeout=timeout
@@ -169,7 +176,7 @@ def _connection_error(error: httpx.HTTPError, site: CallSite, config: ServerConf
     if any(isinstance(cause, ssl.SSLError) for cause in causes):
         return _tls_error(causes, site)
     if isinstance(error, httpx.ReadTimeout):
-        return Unreachable(f"no answer within {config.read_timeout:g} s", site)
+        return Unreachable("no answer within the time that this call may take", site)
     if isinstance(error, httpx.TimeoutException):
         return Unreachable(
             f"no connection within {config.connect_timeout:g} s", site, advice=_is_it_running(config)

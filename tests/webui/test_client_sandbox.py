@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from stableflows.dialects import in_dialect
 from stableflows.sandbox import Fault, Sandbox, SandboxSettings, run_sandbox
 from stableflows.webui import errors
 from stableflows.webui.capabilities import Family
@@ -157,7 +158,7 @@ async def test_a_call_is_made_and_verifies_clean(flavour: str, make: Callable[[]
     with sandbox(flavour) as server:
         async with client_of(server) as client:
             names = await load_names(client)
-            request = make()
+            request = in_dialect(make(), names.family, names).request
             reply = await client.call(request, stage="any")
             verdict = verify(request, reply, await client.probe(), names)
             sent = server.generating()[-1].body
@@ -373,6 +374,36 @@ async def test_what_is_cancelled_before_it_was_sent_is_not_sent() -> None:
 async def _until(condition: Callable[[], bool]) -> None:
     while not condition():  # noqa: ASYNC110 (the sandbox's log has no event)
         await asyncio.sleep(0.01)
+
+
+async def test_an_answer_that_comes_before_any_interrupt_is_kept() -> None:
+    """Cancelled in its last moment, with the picture already on its way: nothing that was rendered is
+    lost.
+    """
+    with sandbox(encode_seconds=1.0) as server:
+        async with client_of(server) as client:
+            await client.probe()
+            cancel = asyncio.Event()
+            # Encoding happens outside the server's lock, when its job is over and there is nothing to
+            # interrupt.
+            call = asyncio.create_task(client.call(txt2img(), cancel=cancel))
+            await _until(lambda: server.webui.state.job_count == 0 and bool(server.generating()))
+            await asyncio.sleep(0.2)
+            cancel.set()
+            reply = await call
+            paths = [request.path for request in server.log]
+    assert len(reply.images) == 1
+    assert "/sdapi/v1/interrupt" not in paths
+
+
+async def test_refresh_waits_in_line_behind_a_job() -> None:
+    with sandbox(step_seconds=0.1) as server:
+        async with client_of(server) as other, client_of(server, read_timeout=0.3) as client:
+            await asyncio.gather(client.probe(), other.probe())
+            call = asyncio.create_task(other.call(txt2img(steps=10)))
+            await _until(lambda: bool(server.generating()))
+            await client.refresh()
+            await call
 
 
 # -- options, lists, doctor

@@ -80,14 +80,43 @@ async def test_another_api_has_none_of_the_routes() -> None:
     assert missing.called
 
 
-async def test_a_webui_without_scripts_is_not_ready_yet() -> None:
+async def test_a_webui_without_scripts_or_embeddings_is_not_ready_yet() -> None:
+    with respx.mock:
+        loras = respx.get(f"{URL}/sdapi/v1/loras")
+        loras.side_effect = [httpx.Response(404, json={"detail": "Not Found"})] * 3 + [
+            httpx.Response(200, json=[])
+        ]
+        scripts = respx.get(f"{URL}/sdapi/v1/script-info")
+        scripts.side_effect = [httpx.Response(200, json=[])] + [httpx.Response(200, json=[{"name": "x"}])] * 2
+        embeddings = respx.get(f"{URL}/sdapi/v1/embeddings")
+        failing = recorded.errors()["forge/get_embeddings"]["body"]
+        embeddings.side_effect = [
+            httpx.Response(200, json={}),
+            httpx.Response(500, json=failing),
+            httpx.Response(200, json={}),
+        ]
+        reasons: list[str] = []
+        async with client_at() as client:
+            await client.wait_ready(20, lambda reason, _: reasons.append(reason))
+    assert [reason.split()[-2] for reason in reasons] == ["scripts", "embeddings", "LoRAs"]
+    assert loras.call_count == 4
+
+
+async def test_a_server_without_loras_is_ready_in_the_end() -> None:
     with respx.mock:
         respx.get(f"{URL}/sdapi/v1/loras").respond(404, json={"detail": "Not Found"})
-        scripts = respx.get(f"{URL}/sdapi/v1/script-info")
-        scripts.side_effect = [httpx.Response(200, json=[]), httpx.Response(200, json=[{"name": "refiner"}])]
+        respx.get(f"{URL}/sdapi/v1/script-info").respond(200, json=[{"name": "x"}])
+        respx.get(f"{URL}/sdapi/v1/embeddings").respond(200, json={})
         async with client_at() as client:
-            await client.wait_ready(5)
-    assert scripts.call_count == 2
+            await client.wait_ready(0)
+            await client.wait_ready(60)
+
+
+async def test_a_list_that_fails_is_there() -> None:
+    with respx.mock:
+        respx.get(f"{URL}/sdapi/v1/loras").respond(500, json={"error": "KeyError", "errors": "'x'"})
+        async with client_at() as client:
+            await client.wait_ready(0)
 
 
 async def test_broken_options_are_told_with_what_the_server_says() -> None:

@@ -430,6 +430,41 @@ def test_adetailer_runs_the_units_that_were_asked_for(
     assert fields(check(body, answer(body, params=params))) == wrong
 
 
+def test_an_embedding_of_the_negative_prompt_is_looked_for_too() -> None:
+    body = BODY | {"negative_prompt": "rndneg"}
+    assert [text.partition(":")[0] for text in check(body, answer(body)).unverified] == ["embedding rndneg"]
+
+
+@pytest.mark.parametrize(
+    ("family", "why"), [("a1111", "it needs the extension"), ("forge", "forge_additional_modules")]
+)
+def test_why_a_vae_was_not_used(family: str, why: str) -> None:
+    body = BODY | {"override_settings": {"sd_vae": "rnd_vae"}}
+    request = WebUIRequest("/sdapi/v1/txt2img", body)
+    [mismatch] = verify(request, answer(body), capabilities(family), names(family)).mismatches
+    assert (mismatch.field, mismatch.asked, mismatch.got) == ("VAE", "rnd_vae", "none")
+    assert why in mismatch.why
+
+
+def test_what_was_asked_and_what_came_is_told() -> None:
+    units = [True, False, unit("a.pt"), unit("b.pt")]
+    body = BODY | HIRES | {"alwayson_scripts": {"ADetailer": {"args": units}}}
+    params = HIRES_PARAMS | {"Hires upscaler": "Lanczos", "ADetailer model": "b.pt"}
+    body["override_settings"] = {"sd_model_checkpoint": "sandbox_tiny_b"}
+    told = {m.field: (m.asked, m.got) for m in check(body, answer(body, params=params)).mismatches}
+    assert told == {
+        "checkpoint": ("sandbox_tiny_b", "sandbox_tiny_a [2961c70a87]"),
+        "hr_upscaler": ("Latent", "Lanczos"),
+        "ADetailer units": ("a.pt, b.pt", "b.pt"),
+    }
+
+
+def test_a_refiner_of_the_same_name_and_another_hash() -> None:
+    body = BODY | REFINER
+    assert fields(check(body, answer(body, params={"Refiner": "sandbox_tiny_b [0123456789]"}))) == ["refiner"]
+    assert fields(check(body, answer(body, params={"Refiner": "sandbox_tiny_b"}))) == []
+
+
 def test_a_mismatch_carries_all_its_disagreements() -> None:
     body = BODY | {"sampler_name": "Heun"}
     verdict = check(body, answer(body, sizes=((8, 8),), params={"Sampler": "Euler", "Seed": 1}))
