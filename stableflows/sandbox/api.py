@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from stableflows.sandbox import images, infotext, samplers, scripts
+from stableflows.sandbox import images, infotext, samplers, scripts, sdnext
 from stableflows.sandbox.adetailer import Detailer
 from stableflows.sandbox.errors import HTTPError, ServerError
 from stableflows.sandbox.faults import Fault
@@ -44,21 +44,17 @@ class Prepared:
     def _fields(self) -> dict[str, Any]:
         request = self.request
         if self.webui.family == "sdnext":
-            sampler, scheduler = samplers.sdnext_sampler(request["sampler_name"] or "Default"), None
-        else:
-            sampler, label = samplers.resolve(
-                self.webui.family,
-                request["sampler_name"] or request["sampler_index"],
-                request["scheduler"],
-                default_to_automatic=True,
-            )
-            automatic = label == samplers.AUTOMATIC
-            scheduler = request["scheduler"] or (None if automatic else label)
-        fields = {**request, "sampler_name": sampler, "scheduler": scheduler}
-        for name in ("hr_sampler_name", "hr_scheduler"):
-            if self.webui.family == "sdnext" and self.kind == "txt2img":
-                fields[name] = None
-        return fields
+            sampler = samplers.sdnext_sampler(request["sampler_name"] or "Default")
+            return {**sdnext.as_job(request, self.kind), "sampler_name": sampler}
+        sampler, label = samplers.resolve(
+            self.webui.family,
+            request["sampler_name"] or request["sampler_index"],
+            request["scheduler"],
+            default_to_automatic=True,
+        )
+        automatic = label == samplers.AUTOMATIC
+        scheduler = request["scheduler"] or (None if automatic else label)
+        return {**request, "sampler_name": sampler, "scheduler": scheduler}
 
     def run(self) -> Processed:
         """Inside the lock. A task that fails stays the current one; undecodable images stay pending."""

@@ -11,7 +11,7 @@ from typing import Any
 
 from PIL import Image
 
-from stableflows.sandbox import api, extras, fields, images, infotext, lists, replies
+from stableflows.sandbox import api, extras, fields, images, infotext, lists, replies, sdnext_detail
 from stableflows.sandbox.errors import HTTPError, InvalidError, ServerError, runtime_error
 from stableflows.sandbox.faults import Fault
 from stableflows.sandbox.replies import Reply
@@ -101,6 +101,16 @@ def _extras(kind: str) -> Endpoint:
         return reply
 
     return answer
+
+
+async def _detail(call: Call) -> Reply:
+    detail = sdnext_detail.Detail(call.webui, call.body(), call.fault)
+    made = await _locked(call.webui, detail.run)
+    texts, digests = await _encoded(call, api.spoiled([made], call.fault))
+    shown = texts[0] if texts else None
+    reply = replies.as_json({"image": shown, "detections": None, "seed": detail.seed})
+    reply.images = digests
+    return reply
 
 
 async def _png_info(call: Call) -> Reply:
@@ -304,6 +314,8 @@ def routes(webui: WebUI) -> dict[str, dict[str, Endpoint]]:
         table[f"{SD}/status"] = {"GET": _listing(_sdnext_status)}
         table[f"{SD}/version"] = {"GET": _listing(_sdnext_version)}
         table[f"{SD}/checkpoint"] = {"GET": _listing(_sdnext_checkpoint)}
+        table[f"{SD}/detailers"] = {"GET": _listing(sdnext_detail.list_detailers)}
+        table[f"{SD}/detail"] = {"POST": _detail}
         table["/"] = {"GET": _home}
     else:
         table["/docs"] = {"GET": _docs}

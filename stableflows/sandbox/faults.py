@@ -34,6 +34,7 @@ GENERATING = (
     "/sdapi/v1/img2img",
     "/sdapi/v1/extra-single-image",
     "/sdapi/v1/extra-batch-images",
+    "/sdapi/v1/detail",
 )
 
 

@@ -27,6 +27,8 @@ PYDANTIC_URL = "https://errors.pydantic.dev/2.8/v/"
 @cache
 def specs(kind: str, family: Family) -> dict[str, Spec]:
     """Fields of a request in the order in which the server echoes them."""
+    if kind == "detail":
+        return dict(recorded("sdnext")["detail"])
     fields: dict[str, Spec] = dict(recorded("fields")[kind])
     image2image = kind == "img2img"
     if family == "forge" and kind in ("txt2img", "img2img"):
@@ -38,10 +40,9 @@ def specs(kind: str, family: Family) -> dict[str, Spec]:
         fields = _after(fields, "hr_checkpoint_name", modules)
         return _after(fields, "hr_negative_prompt", {"hr_cfg": {"type": "float", "default": 1.0}, **hires})
     if family == "sdnext" and kind in ("txt2img", "img2img"):
-        gone = ("infotext", "force_task_id", "sampler_index", "scheduler", "hr_scheduler")
-        fields = {name: spec for name, spec in fields.items() if name not in gone}
-        fields["sampler_name"] = {"type": "str", "default": "Default"}
-        fields["hr_sampler_name"] = {"type": "str", "default": "Same as primary"}
+        own = recorded("sdnext")
+        kept = {name: spec for name, spec in fields.items() if name not in own["gone"]}
+        return {**kept, **own["fields"], **(own["img2img"] if image2image else {})}
     return fields
 
 

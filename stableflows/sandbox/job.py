@@ -6,7 +6,7 @@ from typing import Any
 
 from PIL import Image
 
-from stableflows.sandbox import adetailer, draw, infotext, networks, pixels, samplers
+from stableflows.sandbox import adetailer, draw, infotext, networks, pixels, samplers, sdnext
 from stableflows.sandbox.errors import ServerError, runtime_error, type_error
 from stableflows.sandbox.faults import Fault
 from stableflows.sandbox.webui import Interrupted, WebUI
@@ -251,13 +251,15 @@ class Job:
             **{key: value(self) if callable(value) else value for key, value in self.extra.items()},
             "Version": self.webui.flavour.version if options["add_version_to_infotext"] else None,
         }
+        if self.webui.family == "sdnext":
+            values = sdnext.infotext_values(self, values)
         return infotext.write(self.all_prompts[at], str(self.negative_of(at)), values)
 
     def info(self) -> dict[str, Any]:
         """``info`` of the answer, without infotexts."""
         r, options = self.r, self.webui.options
         clip_skip = options["CLIP_stop_at_last_layers"]
-        return {
+        values = {
             "prompt": self.all_prompts[0] if self.all_prompts else r["prompt"],
             "all_prompts": self.all_prompts or [r["prompt"]],
             "negative_prompt": self.all_negative[0] if self.all_negative else r["negative_prompt"],
@@ -293,6 +295,7 @@ class Job:
             "is_using_inpainting_conditioning": False,
             "version": self.webui.flavour.version,
         }
+        return sdnext.info_values(self, values) if self.webui.family == "sdnext" else values
 
 
 def _styled(prompt: Any, style: str) -> Any:

@@ -6,6 +6,7 @@ from stableflows.sandbox import scripts
 from stableflows.sandbox.adetailer import VERSION
 from stableflows.sandbox.errors import ServerError
 from stableflows.sandbox.recorded import of_family, recorded
+from stableflows.sandbox.sdnext_detail import list_schedulers
 from stableflows.sandbox.webui import WebUI
 
 _MEMORY = 24 * 1024**3
@@ -43,10 +44,9 @@ def sampler_list(webui: WebUI) -> Any:
 
 
 def scheduler_list(webui: WebUI) -> Any:
-    schedulers = of_family(webui.family, "schedulers")
     if webui.family == "sdnext":
-        return [{"name": item["label"], "cls": item["name"], "options": {}} for item in schedulers]
-    return schedulers
+        return list_schedulers(webui)
+    return of_family(webui.family, "schedulers")
 
 
 def upscalers(webui: WebUI) -> list[dict[str, Any]]:
@@ -58,7 +58,7 @@ def upscalers(webui: WebUI) -> list[dict[str, Any]]:
             "model_url": None,
             "scale": 4.0,
         }
-        for name in webui.catalog.upscalers
+        for name in webui.own_upscalers
     ]
     return [*of_family(webui.family, "upscalers"), *own]
 

@@ -5,7 +5,7 @@ from typing import Any
 
 from PIL import Image
 
-from stableflows.sandbox import adetailer, draw, images, networks, pixels, samplers
+from stableflows.sandbox import adetailer, draw, images, networks, pixels, samplers, sdnext
 from stableflows.sandbox.errors import ServerError
 from stableflows.sandbox.faults import Fault
 from stableflows.sandbox.job import Job, fixed_seed
@@ -47,12 +47,17 @@ def process_images(job: Job) -> Processed:
         webui.apply_overrides(overrides)
         if job.fault is not None and job.fault.kind == "wrong_checkpoint":
             webui.weights.reload(_another_checkpoint(webui, job.fault))
+        if webui.family == "sdnext":
+            inits = getattr(job, "init_images", None)
+            sdnext.settle(job, inits[0].size if inits else None)
         asked = (job.r["sampler_name"], job.r.get("scheduler"))
         job.sampler, job.scheduler = samplers.resolve(webui.family, *asked, default_to_automatic=False)
         return _process(job)
     finally:
         if job.r["override_settings_restore_afterwards"]:
             webui.restore(stored)
+        if webui.family == "sdnext":
+            sdnext.unsettle(webui)
 
 
 def _another_checkpoint(webui: WebUI, fault: Fault) -> CheckpointInfo:

@@ -19,5 +19,9 @@ def recorded(name: str) -> Any:
 
 
 def of_family(family: Family, key: str) -> Any:
-    """A recorded list of a family. SD.Next was not recorded: it gets A1111's."""
+    """A recorded list of a family. SD.Next was not recorded: it gets its source's, else A1111's."""
+    if family == "sdnext" and key == "options":
+        return {**recorded("a1111")[key], **recorded("sdnext")[key]}
+    if family == "sdnext" and key in recorded("sdnext"):
+        return recorded("sdnext")[key]
     return recorded("forge" if family == "forge" else "a1111")[key]

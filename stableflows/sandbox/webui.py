@@ -99,8 +99,14 @@ class WebUI:
             self.state.sampling_step = step
             show((step + 1) / steps)
 
+    @property
+    def own_upscalers(self) -> list[str]:
+        """The user's; SD.Next names them behind their kind."""
+        kind = "ESRGAN " if self.family == "sdnext" else ""
+        return [kind + name for name in self.catalog.upscalers]
+
     def upscaler_names(self) -> list[str]:
-        return [item["name"] for item in of_family(self.family, "upscalers")] + list(self.catalog.upscalers)
+        return [item["name"] for item in of_family(self.family, "upscalers")] + self.own_upscalers
 
     def latent_modes(self) -> list[str]:
         return [item["name"] for item in of_family(self.family, "latent_upscale_modes")]

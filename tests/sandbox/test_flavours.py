@@ -37,11 +37,15 @@ def test_all_stages_on_every_flavour(flavour: Any) -> None:
         hires: dict[str, Any] = {"enable_hr": True, "denoising_strength": 0.5, "hr_scale": 1.5}
         if flavour == "forge":
             hires["hr_additional_modules"] = ["Use same choices"]
+        if flavour == "sdnext":
+            hires |= {"hr_resize_mode": 1, "hr_force": True, "hr_upscaler": "Latent Bilinear"}
+        stretch: dict[str, Any] = {"resize_mode": 1} if flavour == "sdnext" else {}
         made = talk.render(prompt="a <lora:film_grain:0.5>", **hires)
         image = made["images"][0]
         assert picture_size(image) == (192, 192)
-        assert picture_size(talk.render("img2img", init_images=[image])["images"][0]) == (128, 128)
-        larger = talk.post("extra-single-image", {"image": image, "upscaler_1": "Lanczos"}).json()["image"]
+        assert picture_size(talk.render("img2img", init_images=[image], **stretch)["images"][0]) == (128, 128)
+        lanczos = "Resize Lanczos" if flavour == "sdnext" else "Lanczos"
+        larger = talk.post("extra-single-image", {"image": image, "upscaler_1": lanczos}).json()["image"]
         assert picture_size(larger) == (384, 384)
         talk.http.close()
 
