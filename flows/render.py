@@ -152,7 +152,14 @@ class _Run:
         async with AsyncExitStack() as stack:
             config, sandbox = await stack.enter_async_context(serving(self.request.server, self.reporter.say))
             client = await stack.enter_async_context(WebUIClient(config))
-            target = PreflightTarget(client, prepared.entries, self.request.root, sandbox, self.cancel)
+            target = PreflightTarget(
+                client,
+                prepared.entries,
+                root=self.request.root,
+                sandbox=sandbox,
+                cancel=self.cancel,
+                say=self.reporter.say,
+            )
             check: Task[Any, Any] = preflight
             state: State[Any] = await check(target, return_state=True)
             if state.is_cancelled():

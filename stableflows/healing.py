@@ -52,13 +52,15 @@ class BrokenModels:
         models = _models(body)
         self._failed[models] = error
         unfit = {name for _, name in models} | {self._loaded}
-        other = next(
-            (found for found in server.names.checkpoints if not unfit & set(checkpoint_names(found))), None
-        )
-        if other is None:
-            raise error
-        await server.changes.set(client, {"sd_model_checkpoint": other.title})
-        self._loaded = other.title
+        for other in server.names.checkpoints:
+            if unfit & set(checkpoint_names(other)):
+                continue
+            await server.changes.set(client, {"sd_model_checkpoint": other.title})
+            # A file that cannot be read is answered with 200 here, and the option stays as it was.
+            if server.names.checkpoint(str((await client.options())["sd_model_checkpoint"])) == other:
+                self._loaded = other.title
+                return
+        raise error
 
 
 def _models(body: Mapping[str, Any]) -> Models:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -53,9 +54,17 @@ class _Use:
 
 
 async def preflight(
-    client: WebUIClient, entries: tuple[Entry, ...], *, root: Path, sandbox: bool = False
+    client: WebUIClient,
+    entries: tuple[Entry, ...],
+    *,
+    root: Path,
+    say: Callable[[str], None],
+    sandbox: bool = False,
 ) -> ServerState:
     """Wait for the server, learn what it has, and refuse what it does not.
+
+    Args:
+        say: told what is waited for.
 
     Raises:
         WebUIError: the server is down, needs a password, or is no WebUI.
@@ -65,6 +74,9 @@ async def preflight(
         await client.wait_ready(CONNECT_SECONDS)
     except NotReady:
         await client.wait_ready(STARTING_SECONDS)
+    if not await client.is_idle():
+        say("The server is busy with another job; waiting until it is idle")
+        await client.wait_idle(math.inf)
     capabilities = await client.probe()
     await client.refresh()
     names = await load_names(client)

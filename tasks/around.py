@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from pathlib import Path
 
 from prefect import task
@@ -28,21 +29,26 @@ class PreflightTarget:
         self,
         client: WebUIClient,
         entries: tuple[Entry, ...],
+        *,
         root: Path,
         sandbox: bool,
         cancel: asyncio.Event,
+        say: Callable[[str], None],
     ) -> None:
         self.client = client
         self.entries = entries
         self.root = root
         self.sandbox = sandbox
         self.cancel = cancel
+        self.say = say
 
 
 @task(name="preflight", task_run_name="preflight", cache_policy=NO_CACHE, persist_result=False)
 async def preflight(target: PreflightTarget) -> ServerState | State[None]:
     """Learn what the server has, and refuse what it does not, before anything is rendered."""
-    check = check_server(target.client, target.entries, root=target.root, sandbox=target.sandbox)
+    check = check_server(
+        target.client, target.entries, root=target.root, say=target.say, sandbox=target.sandbox
+    )
     try:
         return await unless_cancelled(check, target.cancel)
     except WaitCancelled:
