@@ -106,28 +106,31 @@ class WebUIClient:
         began = time.monotonic()
         while True:
             try:
-                await self._look_if_ready()
-            except (Unreachable, NotReady, NotAWebUI) as error:
-                waited = time.monotonic() - began
-                patience = min(timeout, _patience_with(error))
-                if waited >= patience:
-                    if isinstance(error, _WithoutLoras):
-                        return
-                    raise
-                if on_wait:
-                    on_wait(error.reason, waited)
-                await asyncio.sleep(min(self.config.poll_seconds, max(0.0, patience - waited)))
-            else:
-                return
+                if await self._look_if_ready():
+                    return
+                error, patience = None, _GRACE_WITHOUT_LORAS
+            except (Unreachable, NotReady, NotAWebUI) as failure:
+                error, patience = failure, _patience_with(failure)
+            waited = time.monotonic() - began
+            left = min(timeout, patience) - waited
+            if left <= 0:
+                if error is None:
+                    return
+                raise error
+            if on_wait:
+                on_wait(error.reason if error else "the server lists no LoRAs yet", waited)
+            await asyncio.sleep(min(self.config.poll_seconds, left))
 
-    async def _look_if_ready(self) -> None:
+    async def _look_if_ready(self) -> bool:
+        """Whether all is there; False if all but ``/loras``, which some servers never have."""
         site = self._transport.site("GET", "/sdapi/v1/loras")
         try:
             await self._transport.get(site.path)
-            return
         except CallFailed as error:
             if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-                return  # the route is there; that it fails is told by whoever needs its list
+                return True  # the route is there; that it fails is told by whoever needs its list
+        else:
+            return True
         try:
             scripts = await self._transport.get("/sdapi/v1/script-info")
             await self._transport.get("/sdapi/v1/embeddings")
@@ -138,7 +141,7 @@ class WebUIClient:
             raise NotReady("the server has not loaded its embeddings yet", site, said=error.said) from error
         if not scripts:
             raise NotReady("the server has not loaded its scripts yet", site)
-        raise _WithoutLoras("the server lists no LoRAs (yet)", site)
+        return False
 
     async def _raise_for_stranger(self, missing: MissingEndpoint) -> None:
         try:
@@ -310,14 +313,8 @@ class WebUIClient:
         )
 
 
-class _WithoutLoras(NotReady):
-    """Everything is there but ``/loras``: in its last moment of starting, or without the LoRA extension."""
-
-
 def _patience_with(error: WebUIError) -> float:
     """Seconds to wait for this to pass."""
-    if isinstance(error, _WithoutLoras):
-        return _GRACE_WITHOUT_LORAS
     if error.retryable:
         return math.inf
     if isinstance(error, NotAWebUI) and isinstance(error.__cause__, MissingEndpoint):

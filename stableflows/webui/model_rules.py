@@ -19,7 +19,8 @@ def checkpoint(case: Case) -> Iterator[Finding]:
     asked, info = case.overrides.get("sd_model_checkpoint"), case.reply.info
     if not asked or info is None:
         return
-    name, short_hash = info.sd_model_name, info.sd_model_hash
+    # SD.Next's info has no name; its infotext does.
+    name, short_hash = info.sd_model_name or case.params.get("Model"), info.sd_model_hash
     if not name and not short_hash:
         yield Unverified("checkpoint: the server does not report it")
     elif not _is_checkpoint(case, str(asked), name, short_hash):
