@@ -228,7 +228,6 @@ class Job:
             "Sampler": self.sampler,
             "Schedule type": self.scheduler,
             "CFG scale": r["cfg_scale"],
-            "Image CFG scale": r.get("image_cfg_scale"),
             "Seed": self.all_seeds[at],
             "Face restoration": options["face_restoration_model"] if self.restore_faces else None,
             "Size": f"{r['width']}x{r['height']}",

@@ -43,10 +43,13 @@ def process_images(job: Job) -> Processed:
     if webui.family == "forge" and webui.weights.exact(overrides.get("sd_model_checkpoint")) is None:
         # Forge drops it from the request's own dictionary: the echo in "parameters" lacks it.
         job.overrides.pop("sd_model_checkpoint", None)
+    asked_checkpoint = webui.options["sd_model_checkpoint"]
+    wrong = job.fault if job.fault is not None and job.fault.kind == "wrong_checkpoint" else None
     try:
         webui.apply_overrides(overrides)
-        if job.fault is not None and job.fault.kind == "wrong_checkpoint":
-            webui.weights.reload(_another_checkpoint(webui, job.fault))
+        if wrong is not None:
+            webui.options.data["sd_model_checkpoint"] = _another_checkpoint(webui, wrong).title
+            webui.weights.reload()
         if webui.family == "sdnext":
             inits = getattr(job, "init_images", None)
             sdnext.settle(job, inits[0].size if inits else None)
@@ -58,6 +61,8 @@ def process_images(job: Job) -> Processed:
             webui.restore(stored)
         if webui.family == "sdnext":
             sdnext.unsettle(webui)
+        if wrong is not None:
+            webui.options.data["sd_model_checkpoint"] = asked_checkpoint
 
 
 def _another_checkpoint(webui: WebUI, fault: Fault) -> CheckpointInfo:
@@ -177,8 +182,8 @@ def _finish(job: Job, index: int, image: Image.Image) -> Image.Image:
 
 def _detail(job: Job, index: int, number: int, unit: adetailer.Unit, image: Image.Image) -> Image.Image:
     webui = job.webui
-    if unit.ad_use_checkpoint and (named := webui.weights.exact(unit.ad_checkpoint)):
-        webui.weights.reload(named)
+    # Its inner pass wants its own checkpoint, or the request's back where a refiner took over.
+    webui.weights.reload(webui.weights.exact(unit.ad_checkpoint) if unit.ad_use_checkpoint else None)
     steps = unit.ad_steps if unit.ad_use_steps else job.r["steps"]
     try:
         webui.sleep(webui.settings.step_seconds * max(1, int(steps * unit.ad_denoising_strength)))

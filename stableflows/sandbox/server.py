@@ -94,8 +94,17 @@ class Sandbox:
         self._up.clear()
         fault = Fault(kind="restart", seconds=seconds, catalog=catalog)
         self._loop.call_soon_threadsafe(self._die, fault)
-        if threading.current_thread() is not self._thread and not self._up.wait(_PATIENCE + seconds):
-            raise TimeoutError(f"the sandbox at {self.url} did not come back")
+        if threading.current_thread() is not self._thread:
+            self.wait(_PATIENCE + seconds)
+
+    def wait(self, seconds: float = _PATIENCE) -> None:
+        """Until it answers, for example after a fault that ended it for a while.
+
+        Raises:
+            TimeoutError: if it does not within ``seconds``.
+        """
+        if not self._up.wait(seconds):
+            raise TimeoutError(f"the sandbox at {self.url} does not answer")
 
     def crash(self) -> None:
         """Die: every connection is cut, and nobody listens until ``restart``. Returns when it is dead."""
@@ -113,8 +122,7 @@ class Sandbox:
 
     def start(self) -> None:
         self._thread.start()
-        if not self._up.wait(_PATIENCE):
-            raise TimeoutError("the sandbox did not start")
+        self.wait()
 
     def stop(self) -> None:
         """End quietly; nothing is left behind, not even a job that was running."""

@@ -84,8 +84,11 @@ def test_broken_truncated_small_and_missing_images(fresh: Talk) -> None:
 
 def test_wrong_checkpoint_says_so_and_is_not_kept(fresh: Talk) -> None:
     fresh.sandbox.arm(Fault(kind="wrong_checkpoint", checkpoint="sandbox_anime_xl"))
-    assert fresh.render(**BODY)["info"]["sd_model_name"] == "sandbox_anime_xl"
+    wrong = fresh.render(**BODY)
+    assert wrong["info"]["sd_model_name"] == "sandbox_anime_xl"
     assert fresh.render(**BODY)["info"]["sd_model_name"] == "sandbox_base_v1"
+    asked = fresh.render(**BODY, override_settings={"sd_model_checkpoint": "sandbox_anime_xl"})
+    assert asked["images"] == wrong["images"]
 
 
 def test_a_swallowed_adetailer_leaves_no_key(fresh: Talk) -> None:
@@ -152,7 +155,7 @@ def test_refused_for_a_while_and_back_with_the_same_state(fresh: Talk) -> None:
         fresh.post("txt2img", BODY)
     with pytest.raises(httpx.ConnectError):
         fresh.get("progress")
-    assert fresh.sandbox._up.wait(10)
+    fresh.sandbox.wait()
     assert fresh.get("options")["samples_format"] == "jpg"
 
 
@@ -162,7 +165,7 @@ def test_restart_with_other_models(fresh: Talk) -> None:
     fresh.sandbox.arm(Fault(kind="restart", seconds=0.0, catalog=catalog))
     with pytest.raises(httpx.HTTPError):
         fresh.post("txt2img", BODY)
-    assert fresh.sandbox._up.wait(10)
+    fresh.sandbox.wait()
     models = fresh.get("sd-models")
     assert [model["model_name"] for model in models] == ["sandbox_portrait_v2", "sandbox_anime_xl"]
     # Nothing is loaded but the first; saved options are kept.
@@ -282,6 +285,40 @@ def _ignore(url: str) -> None:
         httpx.post(url + "/sdapi/v1/txt2img", json={**BODY, "steps": 50})
     except httpx.HTTPError:
         return
+
+
+def test_crash_and_restart_by_hand(fresh: Talk) -> None:
+    before = fresh.files(**BODY)
+    fresh.sandbox.crash()
+    with pytest.raises(httpx.ConnectError):
+        httpx.get(fresh.sandbox.url)
+    fresh.sandbox.restart()
+    assert fresh.files(**BODY) == before
+
+
+def test_interrupted_extras_have_no_image(fresh: Talk) -> None:
+    fresh.sandbox.arm(Fault(kind="hang"))
+    image = encoded(Image.new("RGB", (64, 64), "teal"))
+    thread, results = in_background(
+        lambda: fresh.post("extra-single-image", {"image": image, "upscaler_1": "Lanczos"})
+    )
+    until(lambda: fresh.sandbox.webui.state.job == "extras")
+    fresh.post("interrupt")
+    thread.join(10)
+    assert (results[0].status_code, results[0].json()["error"]) == (500, "IndexError")
+
+
+def test_the_log_forgets_the_oldest_images_of_very_many(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("stableflows.sandbox.log._BODIES_KEPT", 5000)
+    with run_sandbox() as sandbox:
+        talk = Talk(sandbox)
+        image = encoded(Image.effect_noise((64, 64), 50).convert("RGB"))
+        for _ in range(3):
+            talk.post("extra-single-image", {"image": image, "upscaler_1": "Lanczos"})
+        kept = [len(entry.body["image"]) for entry in sandbox.generating()]
+        assert kept[-1] == len(image)
+        assert kept[0] < 100
+        talk.http.close()
 
 
 def test_a_taken_port_is_told(fresh: Talk) -> None:

@@ -1,9 +1,12 @@
 """A picture is a function of what changes a real server's pixels, and of nothing else."""
 
+from concurrent.futures import ThreadPoolExecutor
 from functools import cache
 from typing import Any
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 from PIL import Image, ImageDraw, PngImagePlugin
 
 from stableflows.sandbox import Lora, SandboxSettings, run_sandbox
@@ -156,6 +159,50 @@ def test_other_requests_between_change_nothing(talk: Talk) -> None:
         prompt="something else", negative_prompt="x", **overriding(sd_model_checkpoint="sandbox_anime_xl")
     )
     assert talk.files() == before
+
+
+def test_order_and_company_change_nothing() -> None:
+    """What a request renders hangs neither on what ran before it nor on what waits beside it."""
+    unit = {"ADetailer": {"args": [True, False, {"ad_model": "face_yolov8n.pt"}]}}
+    jobs: list[Fields] = [
+        {"prompt": "a cat <lora:ink_wash:0.7>", "seed": 1},
+        {"prompt": "a cat", "negative_prompt": "easynegative_sb", "seed": 1},
+        {"prompt": "a cat", **overriding(sd_model_checkpoint="sandbox_anime_xl", CLIP_stop_at_last_layers=2)},
+        {"prompt": "a cat", "refiner_checkpoint": "sandbox_anime_xl", "refiner_switch_at": 0.5},
+        {"prompt": "a cat", "alwayson_scripts": unit, **overriding(sd_vae="sandbox_vae.safetensors")},
+        {"prompt": "a cat", **HIRES, "hr_checkpoint_name": "sandbox_portrait_v2"},
+    ]
+    with run_sandbox(SandboxSettings(step_seconds=0.002)) as sandbox:
+        talk = Talk(sandbox)
+        alone = [talk.pixels(**job) for job in jobs]
+        for order in (list(range(6)), [5, 3, 1, 4, 2, 0], [2, 5, 0, 3, 4, 1]):
+            with ThreadPoolExecutor(3) as pool:
+                together = dict(zip(order, pool.map(lambda at: talk.pixels(**jobs[at]), order), strict=True))
+            assert [together[number] for number in range(6)] == alone
+        talk.http.close()
+
+
+@settings(max_examples=25, deadline=None)
+@given(
+    fields=st.fixed_dictionaries(
+        {
+            "prompt": st.text(max_size=40),
+            "negative_prompt": st.text(max_size=20),
+            "seed": st.integers(0, 2**40),
+            "steps": st.integers(1, 12),
+            "cfg_scale": st.floats(0, 20),
+            "width": st.integers(1, 20).map(lambda eighths: eighths * 8),
+            "height": st.integers(1, 20).map(lambda eighths: eighths * 8),
+            "sampler_name": st.sampled_from(["Euler", "Euler a", "DDIM", "DPM++ 2M", "nope"]),
+        }
+    )
+)
+def test_any_request_is_drawn_the_same_twice_and_differs_by_its_seed(talk: Talk, fields: Fields) -> None:
+    first = talk.files(**fields)
+    assert talk.files(**fields) == first
+    assert picture(first[0]).size == (fields["width"], fields["height"])
+    if fields["width"] * fields["height"] > 64:
+        assert talk.pixels(**{**fields, "seed": fields["seed"] + 1}) != [picture(first[0]).tobytes()]
 
 
 @cache
