@@ -95,8 +95,7 @@ def _process(job: Job) -> Processed:
     if job.detailer is not None and job.detailer.active:
         job.extra |= job.detailer.infotext()
     job.init()
-    if state.job_count == -1:
-        state.job_count = r["n_iter"]
+    state.count(r["n_iter"])
     made: list[Image.Image] = []
     texts: list[str] = []
     for iteration in range(r["n_iter"]):

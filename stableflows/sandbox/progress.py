@@ -26,6 +26,8 @@ class State:
     stopping_generation: bool = False
     time_start: float = 0.0
     textinfo: str | None = None
+    hires_counted: bool = False
+    """The job count was doubled for the hires pass; a script's further runs do not double it again."""
     preview: Callable[[], str] | None = None
     """Makes the current image (base64 PNG) when somebody asks; None while there is none."""
     preview_id: int = 0
@@ -39,8 +41,17 @@ class State:
         self.time_start = time.time()
         self.skipped = self.interrupted = self.stopping_generation = False
         self.textinfo = None
+        self.hires_counted = False
         self.preview = None
         self.woken.clear()
+
+    def count(self, iterations: int, *, hires: bool = False) -> None:
+        """Set the job count unless a script has set its own; a hires pass doubles it, once."""
+        if self.job_count == -1:
+            self.job_count = iterations
+        if hires and not self.hires_counted:
+            self.job_count *= 2
+            self.hires_counted = True
 
     def end(self) -> None:
         self.job, self.job_count = "", 0

@@ -93,7 +93,7 @@ def _sd_upscale(job: Job, args: list[Any]) -> Processed:
             for (left, top, _), image in zip(part, done.images, strict=False):
                 sheet.paste(image, (left, top))
         made.append(sheet)
-    return Processed(made, texts, {**info, "seed": seed})
+    return Processed(made, texts, {**(info or job.info()), "seed": seed})
 
 
 def _loopback(job: Job, args: list[Any]) -> Processed:
@@ -134,6 +134,8 @@ def _loopback(job: Job, args: list[Any]) -> Processed:
             next_seed = int(info["seed"]) + 1
             inputs = done.images[:1]
             history += done.images[:1]
+    if not history:
+        return Processed([], [], job.info())
     sheet = images.grid(history, 1, job.webui.options)
     return Processed([sheet, *history], texts * (len(history) + 1), {**info, "seed": seed})
 

@@ -57,10 +57,7 @@ class TextJob(Job):
         if upscaler is not None and upscaler not in known:
             raise ServerError("Exception", f"could not find upscaler named {upscaler}")
         self.hires_size = self._target()
-        state = self.webui.state
-        if state.job_count == -1:
-            state.job_count = r["n_iter"]
-        state.job_count *= 2
+        self.webui.state.count(r["n_iter"], hires=True)
         if r["hr_second_pass_steps"]:
             extra["Hires steps"] = r["hr_second_pass_steps"]
         if upscaler is not None:

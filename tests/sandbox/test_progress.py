@@ -85,6 +85,15 @@ def test_hires_doubles_the_job_count(slow: Talk) -> None:
     assert any(reading["job_no"] == 1 and reading["progress"] >= 0.51 for reading in readings)
 
 
+def test_a_script_with_hires_counts_its_second_passes_once(slow: Talk) -> None:
+    plot = [1, "1-3", [], 0, "", [], 0, "", [], True, False, False, False, False, False, False, 0, False]
+    hires: dict[str, Any] = {"enable_hr": True, "denoising_strength": 0.5, "hr_upscaler": "Latent"}
+    thread, results = beside(slow, steps=2, script_name="X/Y/Z plot", script_args=plot, **hires)
+    counts = {reading["job_count"] for reading in watched(slow, thread)}
+    assert max(counts) == 6
+    assert len(results[0].json()["images"]) == 1
+
+
 def test_steps_are_those_of_the_job_before_until_sampling_begins() -> None:
     with run_sandbox(SandboxSettings(load_seconds=0.3)) as sandbox:
         talk = Talk(sandbox)
