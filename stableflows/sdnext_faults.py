@@ -98,24 +98,26 @@ def _detailer(config: ADetailerConfig, key: str) -> Iterator[Fault]:
     if not units:
         yield f"{key}.units", "all units are switched off."
     for place, unit in units:
-        yield from _unit(unit, place)
+        for argument, message in _unit(unit):
+            yield f"{place}.{argument}", f"unit {int(place.rpartition('.')[2]) + 1}, {argument}: {message}"
     for (_, one), (place, other) in pairwise(units):
         yield from _differing(one, other, place)
 
 
-def _unit(unit: ADetailerUnit, place: str) -> Iterator[Fault]:
+def _unit(unit: ADetailerUnit) -> Iterator[Fault]:
+    """(argument, what is wrong)."""
     given = request_fields(unit)
     for argument, value in given.items():
         if argument not in TAKEN and value not in NEUTRAL.get(argument, ()):
-            yield f"{place}.{argument}", f"SD.Next's own detailer has nothing like {argument}: {value!r}."
+            yield argument, f"SD.Next's own detailer has nothing like {value!r} here; leave it out."
     if unit.ad_model == "None":
-        yield f"{place}.ad_model", "SD.Next's detailer needs a model; leave the unit out."
+        yield "ad_model", "SD.Next's detailer needs a model; leave the unit out."
     if unit.ad_inpaint_width != unit.ad_inpaint_height:
-        yield f"{place}.ad_inpaint_width", "SD.Next's detailer renders squares; give both the same value."
+        yield "ad_inpaint_width", "SD.Next's detailer renders squares; give ad_inpaint_height the same value."
     for argument in ("ad_prompt", "ad_negative_prompt"):
         for word in ("[SEP]", "[SKIP]"):
             if word in given.get(argument, ""):
-                yield f"{place}.{argument}", f"SD.Next's detailer does not know {word}."
+                yield argument, f"SD.Next's detailer does not know {word}."
 
 
 def _differing(one: ADetailerUnit, other: ADetailerUnit, place: str) -> Iterator[Fault]:

@@ -187,6 +187,8 @@ def _detail(
     overrides = body.get("override_settings") or {}
     options = {name: overrides[name] for name in ("sd_model_checkpoint", "sd_vae") if name in overrides}
     options["schedulers_sigma"] = sigma_of(body.get("scheduler") or "Automatic")
+    if names.options.get("detailer_args"):  # would win over the models of the request
+        options["detailer_args"] = ""
     given = {field: value for field, value in detail.items() if value is not None}
     return Spoken(WebUIRequest(DETAIL, given, request.n_images), options)
 

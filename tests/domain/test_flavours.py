@@ -1,0 +1,137 @@
+"""The demo pack, every call of it, on a sandbox of each flavour, through the stage runner."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Mapping
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from stableflows.executor import execute
+from stableflows.preflight import preflight
+from stableflows.request import Prepared, RenderRequest, prepare
+from stableflows.results import StageOutput
+from stableflows.run.folder import RunFolder
+from stableflows.sandbox import SandboxSettings, run_sandbox
+from stableflows.sandbox.settings import FlavourName
+from stableflows.server_state import settle
+from stableflows.stage_runner import StageRunner
+from stableflows.webui.client import WebUIClient
+from stableflows.webui.server import ServerConfig
+
+DEMO = Path(__file__).parents[2] / "packs" / "demo.yaml"
+FLAVOURS: tuple[FlavourName, ...] = ("a1111", "forge", "api-only", "sdnext")
+
+
+@dataclass(frozen=True)
+class Rendered:
+    job: Prepared
+    outputs: Mapping[str, StageOutput]
+    requests: tuple[tuple[str, Mapping[str, Any]], ...]
+    options_before: Mapping[str, Any]
+    options_after: Mapping[str, Any]
+
+
+async def render(url: str, job: Prepared, root: Path) -> tuple[dict[str, StageOutput], Any, Any]:
+    async with WebUIClient(ServerConfig(base_url=url, poll_seconds=0.05)) as client:
+        before = await client.options()
+        server = await preflight(client, job.entries, root=root, say=lambda line: None)
+        entries = settle(job.entries, server.options)
+        server.will_override(entries)
+        runner = StageRunner(
+            client=client,
+            server=server,
+            entries=entries,
+            images=job.images,
+            folder=RunFolder.create(root, "demo", "0" * 8, datetime.now(UTC)),
+            cancel=asyncio.Event(),
+            on_state=lambda call, state: None,
+        )
+        outputs: dict[str, StageOutput] = {}
+
+        async def run_call(call: Any, source: Any) -> StageOutput:
+            outputs[call.call_id] = await runner.run(call, source)
+            return outputs[call.call_id]
+
+        await execute(job.calls, run_call, cancel=asyncio.Event(), depth=2)
+        await server.changes.put_back(client)
+        return outputs, before, await client.options()
+
+
+@pytest.fixture(scope="module", params=FLAVOURS)
+def demo(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    job = prepare(RenderRequest(packs=(str(DEMO),)))
+    settings = SandboxSettings(flavour=request.param, step_seconds=0, load_seconds=0)
+    with run_sandbox(settings) as sandbox:
+        root = tmp_path_factory.mktemp(request.param)
+        outputs, before, after = asyncio.run(render(sandbox.url, job, root))
+        sent = tuple((entry.path, entry.body) for entry in sandbox.generating())
+    return Rendered(job, outputs, sent, before, after)
+
+
+@pytest.fixture
+def flavour(request: pytest.FixtureRequest) -> str:
+    return str(request.node.callspec.params["demo"])
+
+
+def test_every_call_renders_and_verifies(demo: Rendered) -> None:
+    assert demo.outputs
+    assert set(demo.outputs) == {call.call_id for call in demo.job.calls}
+    assert sum(len(output.images) for output in demo.outputs.values()) == sum(c.n for c in demo.job.calls)
+    assert len({image.sha256 for output in demo.outputs.values() for image in output.images}) == sum(
+        len(output.images) for output in demo.outputs.values()
+    )
+
+
+def test_the_last_images_are_as_large_as_the_plan_says(demo: Rendered) -> None:
+    sizes = {
+        (call.entry, image.width, image.height)
+        for call in demo.job.calls
+        if call.stage == len(demo.job.entries[call.entry].plan) - 1
+        for image in demo.outputs[call.call_id].images
+    }
+    assert {(width, height) for _, width, height in sizes} == {
+        (1024, 1024),  # lighthouse, harbour, dunes
+        (960, 672),  # tide pools
+        (768, 768),  # ink, night
+        (896, 1152),  # keeper
+        (720, 960),  # evening
+    }
+
+
+def test_only_forge_is_sent_what_only_forge_needs(demo: Rendered, flavour: str) -> None:
+    hires = [body for path, body in demo.requests if path.endswith("/txt2img") and body.get("enable_hr")]
+    assert hires
+    assert all(
+        ("hr_additional_modules" in body) is (flavour == "forge" and bool(body.get("enable_hr")))
+        for _, body in demo.requests
+    )
+
+
+def test_only_sdnext_details_by_its_own_detailer(demo: Rendered, flavour: str) -> None:
+    details = [body for path, body in demo.requests if path == "/sdapi/v1/detail"]
+    units = [body for _, body in demo.requests if "ADetailer" in (body.get("alwayson_scripts") or {})]
+    assert (len(details), len(units)) == ((2, 0) if flavour == "sdnext" else (0, 2))
+    unverified = [note for output in demo.outputs.values() for note in output.unverified]
+    assert any(note.startswith("detailer face_yolov8n") for note in unverified) is (flavour == "sdnext")
+
+
+def test_the_refiner_and_the_second_pass_are_done(demo: Rendered, flavour: str) -> None:
+    images = [image.infotext for output in demo.outputs.values() for image in output.images]
+    assert any("Refiner: sandbox_portrait_v2" in text for text in images)
+    latent = "Latent Bilinear" if flavour == "sdnext" else "Latent"
+    assert any(f"Hires upscaler: {latent}," in text for text in images)
+    word = "Sampler sigma: karras" if flavour == "sdnext" else "Schedule type: Karras"
+    assert sum(word in text for text in images) >= len(demo.job.entries) - 1
+    warned = {note for output in demo.outputs.values() for note in output.warnings}
+    assert any(note.startswith("refiner: SD.Next") for note in warned) is (flavour == "sdnext")
+
+
+def test_the_server_is_left_as_it_was(demo: Rendered) -> None:
+    # The hash follows what is loaded; no client sets it.
+    changed = {name for name in demo.options_after if demo.options_after[name] != demo.options_before[name]}
+    assert changed <= {"sd_checkpoint_hash"}
