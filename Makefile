@@ -8,7 +8,7 @@ demo: .venv/ready
 	$(BIN)/python -m flows.run packs/demo.yaml --server sandbox
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadfile
 
 check: .venv/ready
 	$(BIN)/ruff check .

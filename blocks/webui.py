@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import ClassVar
 
 from prefect.blocks.core import Block
-from pydantic import Field, SecretStr
+from pydantic import Field, SecretStr, ValidationError
 
+from stableflows.errors import InputError, Where
 from stableflows.webui.server import ServerConfig, StallLimits
 
 __all__ = ["WebUIServer"]
@@ -33,6 +35,9 @@ class WebUIServer(Block):
     verify_tls: bool = Field(
         True, title="Verify TLS", description="Off: any certificate is accepted. For https only."
     )
+    ca_file: Path | None = Field(
+        None, title="CA file", description="The certificate, or authority, to trust in place of the system's."
+    )
     megapixel_limit: float | None = Field(
         None, title="Megapixel limit", description="A plan warns when a stage makes larger images."
     )
@@ -57,15 +62,24 @@ class WebUIServer(Block):
 
         Args:
             name: what the block is called, for messages.
+
+        Raises:
+            InputError: a field of it has a value that makes no sense.
         """
-        return ServerConfig(
-            base_url=self.base_url,
-            username=self.username,
-            password=self.password,
-            name=name,
-            verify_tls=self.verify_tls,
-            megapixel_limit=self.megapixel_limit,
-            stall=StallLimits(
-                sampling=self.sampling_stall, loading=self.loading_stall, other=self.other_stall
-            ),
-        )
+        try:
+            return ServerConfig(
+                base_url=self.base_url,
+                username=self.username,
+                password=self.password,
+                name=name,
+                verify_tls=self.ca_file if self.ca_file and self.verify_tls else self.verify_tls,
+                megapixel_limit=self.megapixel_limit,
+                stall=StallLimits(
+                    sampling=self.sampling_stall, loading=self.loading_stall, other=self.other_stall
+                ),
+            )
+        except ValidationError as error:
+            first = error.errors()[0]
+            field = ".".join(str(part) for part in first["loc"])
+            where = Where(field=f"block webui-server/{name}: {field or 'base_url'}")
+            raise InputError(f"{first['msg'].removeprefix('Value error, ')}.", where=where) from None

@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 from flows.server import SANDBOX, by_url
-from stableflows.errors import InvalidInputs, ServerError
+from stableflows.errors import InvalidInputs
 from stableflows.preflight import check_names, warnings_of
 from stableflows.request import Prepared
 from stableflows.webui.client import WebUIClient
+from stableflows.webui.errors import NotReady, Unreachable
 from stableflows.webui.names import load_names
 
 __all__ = ["check_plan"]
@@ -20,6 +21,7 @@ async def check_plan(prepared: Prepared, name: str, source: str, *, root: Path) 
     Raises:
         InvalidInputs: names that the server does not have.
         InputError: `name` is no URL.
+        WebUIError: a server answers, but it wants a password, or is no WebUI.
     """
     config = None if name == SANDBOX else by_url(name, source)
     if config is None:
@@ -29,7 +31,7 @@ async def check_plan(prepared: Prepared, name: str, source: str, *, root: Path) 
             await client.wait_ready(0)
             capabilities = await client.probe()
             problems = check_names(prepared.entries, await load_names(client), capabilities)
-    except ServerError as error:
+    except (Unreachable, NotReady) as error:
         return f"unchecked: {error}"
     if problems:
         raise InvalidInputs(problems)

@@ -11,6 +11,7 @@ import sys
 from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
+from rich.columns import Columns
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -106,11 +107,9 @@ def _show(diagnosis: Diagnosis, console: Console) -> None:
         abilities.add_row(Text(ability.name), works, Text(ability.note))
     console.print(Text("\nWhat works", style="bold"), abilities)
     _list(console, "Cannot be verified here", diagnosis.unverifiable)
-    _list(
-        console,
-        "Options that change pixels and stand in no request",
-        [f"{name} = {json.dumps(value)}" for name, value in diagnosis.pixel_options.items()],
-    )
+    console.print(Text("\nOptions that change pixels and stand in no request", style="bold"))
+    options = (f"{name} = {json.dumps(value)}" for name, value in diagnosis.pixel_options.items())
+    console.print(Columns([Text(option) for option in options], padding=(0, 3)))
     _list(
         console,
         "Would be better",

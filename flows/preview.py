@@ -6,7 +6,6 @@ from collections import Counter
 from typing import Any
 
 from rich.console import Console
-from rich.padding import Padding
 from rich.text import Text
 
 from flows.wording import counted
@@ -59,22 +58,23 @@ def print_plan(prepared: Prepared, console: Console) -> None:
         details = [
             " > ".join(_stages(entry)),
             f"{size[0]}×{size[1]}" if size else "",
-            ", ".join(_checkpoints((entry,))) or "the server's checkpoint",
+            _checkpoint(entry),
             f"seed {entry.seed.value} ({entry.seed.how})" if entry.seed else "",
             f"{counted(requests[entry.index], 'request')}, {counted(images, 'image')}",
         ]
         title = Text(f"{entry.index + 1:>3} {entry.title}", style="bold")
         title.truncate(width, overflow="ellipsis")
-        console.print(title)
-        console.print(Padding(Text(" · ".join(part for part in details if part)), (0, 0, 0, 4)))
+        console.print(title, soft_wrap=True)
+        console.print(Text("    " + " · ".join(part for part in details if part)), soft_wrap=True)
     stages = Counter(call.stage_type.value for call in prepared.calls)
     by_stage = ", ".join(f"{count} {stage}" for stage, count in stages.items())
     console.print(
         f"{counted(len(prepared.entries), 'entry')}, {counted(len(prepared.calls), 'request')} "
-        f"({by_stage or 'none'}), {counted(prepared.image_count, 'image')}"
+        f"({by_stage or 'none'}), {counted(prepared.image_count, 'image')}",
+        soft_wrap=True,
     )
     for warning in prepared.warnings:
-        console.print(Text(f"Warning: {warning}", style="yellow"))
+        console.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
 
 
 def _stages(entry: Entry) -> list[str]:
@@ -93,6 +93,12 @@ def _size(entry: Entry) -> tuple[int, int] | None:
     for stage in entry.plan:
         size = output_size(stage, size)
     return size
+
+
+def _checkpoint(entry: Entry) -> str:
+    if not any(stage.generation for stage in entry.plan):
+        return ""
+    return ", ".join(_checkpoints((entry,))) or "the server's checkpoint"
 
 
 def _checkpoints(entries: tuple[Entry, ...]) -> list[str]:

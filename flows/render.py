@@ -150,7 +150,7 @@ class _Run:
 
     async def _with_server(self, prepared: Prepared) -> None:
         async with AsyncExitStack() as stack:
-            config, sandbox = await stack.enter_async_context(serving(self.request.server, self.reporter.say))
+            config, sandbox = await stack.enter_async_context(serving(prepared.server, self.reporter.say))
             client = await stack.enter_async_context(WebUIClient(config))
             target = PreflightTarget(
                 client,

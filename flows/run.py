@@ -13,8 +13,10 @@ from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import App, Parameter
 from rich.console import Console
+from rich.text import Text
 
 from flows.command import main, refused
+from flows.server import check_server
 from stableflows.errors import ExitCode, InputError, StableflowsError
 from stableflows.jobs import last_run, load, save_job
 from stableflows.request import Prepared, RenderRequest, parse_settings
@@ -89,14 +91,16 @@ def run(
     json_output:
         Print the outcome (or, with --plan, the plan) as JSON and nothing else.
     again:
-        Run the last job again, with its recorded seeds.
+        Run the last job again, with its recorded seeds, on the server that was named then.
     """
     # With --json, standard output is for the JSON alone.
     console = Console(stderr=json_output, highlight=False)
     try:
-        if again and (packs or prompt or inputs):
-            raise InputError("--again runs the last job; leave out packs, --prompt and --input.")
-        request = RenderRequest(
+        others = (packs, prompt, negative_prompt, stages, settings, inputs, seed is not None, count)
+        if again and any(others):
+            raise InputError("--again runs the last job as it was; only --server and --out go with it.")
+        check_server(server)
+        request = RenderRequest.of(
             packs=packs,
             prompt=prompt,
             negative_prompt=negative_prompt,
@@ -157,7 +161,7 @@ def _plan(prepared: Prepared, request: RenderRequest, console: Console, as_json:
         return int(ExitCode.OK)
     print_plan(prepared, console)
     if checked:
-        console.print(checked)
+        console.print(Text(checked), soft_wrap=True)
     return int(ExitCode.OK)
 
 

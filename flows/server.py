@@ -21,6 +21,7 @@ __all__ = [
     "SANDBOX",
     "SERVER_VARIABLE",
     "ChosenServer",
+    "check_server",
     "choose_server",
     "named_server",
     "sandbox_server",
@@ -43,9 +44,15 @@ class ChosenServer:
 
 
 def named_server(option: str | None) -> tuple[str, str] | None:
-    """The server that the option or the environment names, and which of them; None if neither does."""
-    if option:
-        return option, "--server"
+    """The server that the option or the environment names, and which of them; None if neither does.
+
+    Raises:
+        InputError: the option names nothing, as an unset variable of a script does: not even the sandbox.
+    """
+    if option is not None:
+        if not option.strip():
+            raise InputError("is empty; name a URL, a block, or sandbox.", where=Where(field="--server"))
+        return option.strip(), "--server"
     if variable := os.environ.get(SERVER_VARIABLE, "").strip():
         return variable, SERVER_VARIABLE
     return None
@@ -72,6 +79,17 @@ def by_url(name: str, source: str) -> ServerConfig | None:
             where=Where(field=source),
         )
     return config
+
+
+def check_server(option: str | None) -> None:
+    """Refuse what names no server, before anything is started for it.
+
+    Raises:
+        InputError: it is neither a URL nor the name that a block may have; see `by_url`.
+    """
+    named = named_server(option)
+    if named and named[0] != SANDBOX:
+        by_url(*named)
 
 
 async def choose_server(option: str | None) -> ChosenServer:
@@ -148,7 +166,7 @@ async def serving(option: str | None, say: Callable[[str], None]) -> AsyncIterat
     """
     chosen = await choose_server(option)
     if chosen.config is not None:
-        say(f"Server: {chosen.config.label} ({chosen.why})")
+        say(f"Server: {chosen.config.base_url} ({chosen.why})")
         yield chosen.config, False
         return
     say(f"Server: the embedded sandbox, which draws instead of rendering ({chosen.why})")

@@ -45,7 +45,7 @@ def plan_record(
         job_id=prepared.job.job_id,
         job=prepared.job,
         created=created.isoformat(timespec="seconds"),
-        server=server.record,
+        server=server.record(prepared.server),
         draws=dict(prepared.draws),
         entries=tuple(_planned(entry, calls) for entry in entries),
         calls=tuple(calls),

@@ -11,7 +11,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stableflows.config import PipelineConfig
+from stableflows.config import ADetailerConfig, PipelineConfig, Txt2ImgConfig
+from stableflows.config.generation import Sampling
 from stableflows.config.layers import Layer, merge, merge_values, written_at
 from stableflows.embeddings import bare_embeddings
 from stableflows.errors import InputError, InvalidInputs, Places, Where
@@ -23,7 +24,7 @@ from stableflows.seeds import Draw, SeedChoice, choose
 from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageExecution, StageExecutionPlan
 
-__all__ = ["Entry", "entry_config", "expand", "read_job"]
+__all__ = ["Entry", "entry_config", "expand", "place_of", "read_job"]
 
 
 @dataclass(frozen=True)
@@ -197,9 +198,12 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places
         item=item,
         texts=_texts(item.entry, job.run_config.loras),
         plan=StageExecutionPlan(
-            stages=(
-                _with(plan.stages[0], seed=seed, subseed=subseed),
-                *(_with_draws(stage, seed_of) for stage in plan.stages[1:]),
+            stages=tuple(
+                _with_job_loras(stage, job.run_config.loras)
+                for stage in (
+                    _with(plan.stages[0], seed=seed, subseed=subseed),
+                    *(_with_draws(stage, seed_of) for stage in plan.stages[1:]),
+                )
             )
         ),
         count=config.count,
@@ -226,6 +230,17 @@ def entry_config(job: Job, entry: Entry) -> dict[str, Any]:
     config = merge(_stack(job, entry.item)).model_dump(mode="json", exclude_none=True)
     prompts = {"prompt": entry.texts.prompt, "negative_prompt": entry.texts.negative_prompt}
     return {**config, **prompts, "seed": entry.seed.value if entry.seed else None}
+
+
+def place_of(entry: Entry, name: str) -> Where:
+    """Where a setting was written; one that a stage inherited, where that stage has it from."""
+    stage, _, setting = name.partition(".")
+    keys = [execution.config_key for execution in entry.plan if execution.generation]
+    before = keys[: keys.index(stage) + 1][::-1] if stage in keys else []
+    for candidate in (*(f"{key}.{setting}" for key in before), setting):
+        if setting in Sampling.model_fields and candidate in entry.places.fields:
+            return entry.places.fields[candidate]
+    return entry.places.of(name)
 
 
 def _with_draws(stage: StageExecution, seed_of: Callable[[int | None, str], SeedChoice]) -> StageExecution:
@@ -290,6 +305,24 @@ def _texts(entry: EntrySpec, loras: Sequence[Lora]) -> Texts:
 
 def _joined(first: str, second: str) -> str:
     return f"{first.rstrip(', ')}, {second}" if first and second else first or second
+
+
+def _with_job_loras(stage: StageExecution, loras: Sequence[Lora]) -> StageExecution:
+    """The job's LoRAs in the positive prompts of a stage's own, too: hires, ADetailer units."""
+
+    def extended(config: Any) -> Any:
+        changes: dict[str, Any] = {
+            field: _with_loras(text, loras)
+            for field in ("prompt", "ad_prompt")
+            if (text := getattr(config, field, None))
+        }
+        if isinstance(config, Txt2ImgConfig):
+            changes["hires"] = extended(config.hires)
+        if isinstance(config, ADetailerConfig):
+            changes["units"] = tuple(extended(unit) for unit in config.units)
+        return config.model_copy(update=changes)
+
+    return stage.model_copy(update={"config": extended(stage.config)}) if loras else stage
 
 
 def _with_loras(prompt: str, loras: Sequence[Lora]) -> str:

@@ -5,6 +5,7 @@ store/jobs/<job id>.json     store/inputs/<sha256>.<suffix>
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 from pydantic import ValidationError
@@ -60,13 +61,15 @@ def load(request: RenderRequest) -> Prepared:
     root = request.root
     if request.again is not None:
         plan = RunFolder.open(root, _folder_of(root, request.again)).plan()
-        return prepare_job(plan.job, inputs=inputs_folder(root), recorded=plan.draws)
+        again = prepare_job(plan.job, inputs=inputs_folder(root), recorded=plan.draws)
+        return replace(again, server=request.server or plan.server.asked)
     if request.job is not None:
         saved = _read_job(root, request.job)
-        return prepare_job(
+        loaded = prepare_job(
             saved.job, inputs=inputs_folder(root), places=saved.places, warnings=saved.warnings
         )
-    return prepare(request)
+        return replace(loaded, server=request.server)
+    return replace(prepare(request), server=request.server)
 
 
 def last_run(root: Path) -> str:

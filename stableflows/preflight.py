@@ -10,7 +10,7 @@ from pathlib import Path
 from stableflows.config import SDUpscale
 from stableflows.config.base import named_fields
 from stableflows.embeddings import embedding_tags
-from stableflows.entries import Entry
+from stableflows.entries import Entry, place_of
 from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.payload import output_size
 from stableflows.run.files import free_space
@@ -121,7 +121,7 @@ def check_names(
         for use in _uses(entry):
             found = names.find(use.kind, use.name)
             if isinstance(found, NotFound) and not _may_fit_later(use, entry, names):
-                error = _unknown(use, found, entry.places.of(use.field))
+                error = _unknown(use, found, place_of(entry, use.field))
                 errors.setdefault(str(error), error)
         for error in silent_faults(entry, capabilities):
             errors.setdefault(str(error), error)

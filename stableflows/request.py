@@ -13,14 +13,14 @@ from pathlib import Path
 from typing import Annotated, Any
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, JsonValue
+from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from stableflows.calls import StageCall, schedule
 from stableflows.config.flat import set_in
 from stableflows.config.generation import Seed
-from stableflows.config.layers import Layer
+from stableflows.config.layers import Layer, explain
 from stableflows.entries import Entry, expand, read_job
-from stableflows.errors import InputError, Places, Where
+from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import InputImages
 from stableflows.job import Job, RunConfig
 from stableflows.packs import free_text, read_sources
@@ -73,6 +73,18 @@ class RenderRequest(BaseModel):
     )
     run_config: RunConfig | None = Field(None, title="Run config", description="See docs/jobs.md.")
 
+    @classmethod
+    def of(cls, **values: Any) -> RenderRequest:
+        """The request of these values.
+
+        Raises:
+            InvalidInputs: one of them has a wrong type or is out of range.
+        """
+        try:
+            return cls(**values)
+        except ValidationError as error:
+            raise InvalidInputs(explain(error, cls)) from None
+
     @property
     def root(self) -> Path:
         return Path(self.out).expanduser().resolve()
@@ -89,6 +101,8 @@ class Prepared:
     draws: Mapping[str, int] = field(default_factory=dict)
     warnings: tuple[str, ...] = ()
     places: tuple[Places, ...] = ()
+    server: str | None = None
+    """What the request, or the run that is repeated, named the server."""
 
     @property
     def image_count(self) -> int:
@@ -123,7 +137,22 @@ def prepare(request: RenderRequest) -> Prepared:
     )
     draws = Draws()
     entries = expand(job, images=images, draw=draws, places=places)
-    return Prepared(job, entries, schedule(entries), images, draws.made, source.warnings, places)
+    warnings = (*source.warnings, *_idle_settings(request, entries), *_other_mode(job))
+    job = job.model_copy(update={"run_config": job.run_config.model_copy(update={"run_mode": "direct"})})
+    return Prepared(job, entries, schedule(entries), images, draws.made, warnings, places)
+
+
+def _idle_settings(request: RenderRequest, entries: Sequence[Entry]) -> list[str]:
+    """Settings of a stage that no entry has."""
+    running = {stage.config_key for entry in entries for stage in entry.plan}
+    idle = [key for key in request.settings if key in {stage.value for stage in StageType} - running]
+    return [f"--set says something of {key}, which is off; --stages switches it on" for key in idle]
+
+
+def _other_mode(job: Job) -> list[str]:
+    if job.run_config.run_mode == "direct":
+        return []
+    return [f"the job's run_mode is {job.run_config.run_mode!r}; this command runs it directly"]
 
 
 def prepare_job(

@@ -102,10 +102,14 @@ class ServerState:
     sandbox: bool = False
     warnings: tuple[str, ...] = field(default=())
 
-    @property
-    def record(self) -> ServerRecord:
-        """What plan.json keeps of it."""
+    def record(self, asked: str | None) -> ServerRecord:
+        """What plan.json keeps of it.
+
+        Args:
+            asked: what the request named it.
+        """
         return ServerRecord(
+            asked=asked,
             name=self.config.label,
             url=self.config.base_url,
             family=self.capabilities.family,

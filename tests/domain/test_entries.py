@@ -10,8 +10,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 from PIL import Image
 
-from stableflows.config import Txt2ImgConfig
-from stableflows.entries import Entry
+from stableflows.config import ADetailerConfig, Img2ImgConfig, Txt2ImgConfig
+from stableflows.entries import Entry, place_of
 from stableflows.errors import InputError, InvalidInputs
 from stableflows.job import Job
 from stableflows.request import RenderRequest, parse_settings, prepare, prepare_job
@@ -122,6 +122,55 @@ def test_loras_of_the_job_are_appended_unless_they_stand_there(tmp_path: Path) -
     cat, dog = entries_of(job)
     assert cat.texts.prompt == "a cat <lora:ink:0.3> <lora:wash:1>"
     assert dog.texts.prompt == "a dog <lora:ink:0.8> <lora:wash:1>"
+
+
+def test_loras_of_the_job_reach_every_positive_prompt_of_a_stage(tmp_path: Path) -> None:
+    write(
+        tmp_path,
+        "config:\n"
+        "  txt2img: {hires: {enabled: true, prompt: closer}}\n"
+        "  img2img: {enabled: true, prompt: other}\n"
+        "  adetailer: {enabled: true, units: [{ad_prompt: a face}, {}]}\n"
+        "entries: [a cat]\n",
+    )
+    job = write(tmp_path, '{"packs": ["pack.yaml"], "run_config": {"loras": [{"name": "ink"}]}}', "job.json")
+    txt2img, img2img, adetailer = (stage.config for stage in entries_of(job)[0].plan)
+    assert isinstance(txt2img, Txt2ImgConfig)
+    assert isinstance(img2img, Img2ImgConfig)
+    assert isinstance(adetailer, ADetailerConfig)
+    assert txt2img.hires.prompt == "closer <lora:ink:1>"
+    assert img2img.prompt == "other <lora:ink:1>"
+    assert [unit.ad_prompt for unit in adetailer.units] == ["a face <lora:ink:1>", None]
+
+
+def test_an_inherited_setting_is_told_where_it_was_written(tmp_path: Path) -> None:
+    pack = write(
+        tmp_path,
+        "config:\n  checkpoint: nope\n  txt2img:\n    sampler: Eulr\n  img2img: {enabled: true}\n"
+        "entries: [a cat]\n",
+    )
+    (entry,) = entries_of(pack)
+    assert str(place_of(entry, "img2img.sampler")) == f"{pack}:4: config.txt2img.sampler"
+    assert str(place_of(entry, "txt2img.checkpoint")) == f"{pack}:2: config.checkpoint"
+    assert str(place_of(entry, "img2img.checkpoint")) == f"{pack}:2: config.checkpoint"
+    assert str(place_of(entry, "txt2img.vae")) == f"{pack}:6: txt2img.vae"
+
+
+def test_settings_of_a_stage_that_is_off_are_told(tmp_path: Path) -> None:
+    asked = RenderRequest(prompt="a cat", settings={"upscale": {"factor": 3}})
+    assert prepare(asked).warnings == (
+        "--set says something of upscale, which is off; --stages switches it on",
+    )
+    on = asked.model_copy(update={"stages": ("txt2img", "upscale")})
+    assert prepare(on).warnings == ()
+
+
+def test_a_job_that_wants_the_queue_runs_directly_and_says_so(tmp_path: Path) -> None:
+    write(tmp_path, "entries: [a cat]\n")
+    job = write(tmp_path, '{"packs": ["pack.yaml"], "run_config": {"run_mode": "queue"}}', "job.json")
+    prepared = prepare(RenderRequest(packs=(job,)))
+    assert prepared.job.run_config.run_mode == "direct"
+    assert "runs it directly" in prepared.warnings[0]
 
 
 def test_run_config_sets_stages_size_and_upscaler_for_the_whole_job(tmp_path: Path) -> None:

@@ -53,7 +53,7 @@ def test_the_demo_uses_everything() -> None:
     assert any(config.count > 1 for config in demo)
 
 
-@pytest.mark.parametrize("name", ["demo.yaml", "nightly.json"])
+@pytest.mark.parametrize("name", ["demo.yaml", "../deployments/nightly.json"])
 def test_every_name_is_one_of_the_sandbox(name: str) -> None:
     used = [each for config in configs(name) for each in named_fields(config)]
     assert used
@@ -62,10 +62,10 @@ def test_every_name_is_one_of_the_sandbox(name: str) -> None:
 
 
 def test_every_entry_of_the_nightly_job_renders() -> None:
-    nightly = configs("nightly.json")
+    nightly = configs("../deployments/nightly.json")
     assert len(nightly) == len(configs("demo.yaml")) + len(configs("demo.txt")) + 1
     assert all(StageSequencer().build_plan(config).has_generation_stage() for config in nightly)
-    run_config = read_sources([PACKS / "nightly.json"]).run_config
+    run_config = read_sources([PACKS / "../deployments/nightly.json"]).run_config
     assert run_config is not None
     assert RunConfig.read(run_config).source == "schedule"
 
