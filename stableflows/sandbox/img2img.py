@@ -19,6 +19,8 @@ class ImageJob(Job):
     mask: Image.Image | None = None
     only_masked: bool = False
     prepared: list[Image.Image] = field(default_factory=list)
+    is_tile: bool = False
+    """The inputs are tiles of one larger picture."""
 
     def init(self) -> None:
         r, extra = self.r, self.extra
@@ -105,7 +107,10 @@ class ImageJob(Job):
             return [self.init_images[0].copy() for _ in self.prepared]
         made = []
         for image, recipe in zip(self.prepared, recipes, strict=True):
-            painted = draw.repaint(recipe, image, strength, "inpaint" if self.mask else "img2img")
+            if self.is_tile:
+                painted = draw.texture(recipe, image, strength)
+            else:
+                painted = draw.repaint(recipe, image, strength, "inpaint" if self.mask else "img2img")
             if done < 1.0:
                 painted = draw.unfinished(painted, recipe, done)
             made.append(self._masked(image, painted, recipe))

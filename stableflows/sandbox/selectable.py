@@ -7,7 +7,7 @@ from typing import Any
 
 from PIL import Image
 
-from stableflows.sandbox import draw, images, xyz
+from stableflows.sandbox import draw, images, pixels, xyz
 from stableflows.sandbox.errors import ServerError, type_error
 from stableflows.sandbox.img2img import ImageJob
 from stableflows.sandbox.job import Job, fixed_seed
@@ -85,6 +85,7 @@ def _sd_upscale(job: Job, args: list[Any]) -> Processed:
             part = tiles[at * batch : (at + 1) * batch]
             state.job = f"Batch {at + 1 + number * batches} out of {state.job_count}"
             once = _of_images(fresh(job, seed=next_seed, n_iter=1, batch_size=batch, save_images=False))
+            once.is_tile = True
             once.init_images = [tile for _, _, tile in part]
             done = process_images(once)
             texts = texts or done.infotexts[:1]
@@ -92,7 +93,7 @@ def _sd_upscale(job: Job, args: list[Any]) -> Processed:
             next_seed = int(info["seed"]) + 1
             for (left, top, _), image in zip(part, done.images, strict=False):
                 sheet.paste(image, (left, top))
-        made.append(sheet)
+        made.append(draw.mark(sheet, bytes.fromhex(pixels.digest_of(sheet)), "sd upscale"))
     return Processed(made, texts, {**(info or job.info()), "seed": seed})
 
 

@@ -15,6 +15,7 @@ from stableflows.sandbox.draw.stages import (
     repaint,
     restore_faces,
     retouch,
+    texture,
     unfinished,
 )
 
@@ -28,5 +29,6 @@ __all__ = [
     "repaint",
     "restore_faces",
     "retouch",
+    "texture",
     "unfinished",
 ]

@@ -55,7 +55,7 @@ def generate(recipe: Recipe, width: int, height: int, word: str = "txt2img") -> 
     )
     _strokes(canvas, recipe, int(recipe.facts.get("steps") or 20))
     contrast = 0.9 + min(20.0, max(0.0, float(recipe.facts.get("cfg_scale") or 0))) * 0.018
-    canvas = ImageEnhance.Contrast(canvas).enhance(contrast)
+    canvas = ImageEnhance.Contrast(canvas.filter(ImageFilter.SMOOTH)).enhance(contrast)
     if canvas.size != (width, height):
         canvas = canvas.resize((width, height), Image.Resampling.BICUBIC)
     if recipe.facts.get("hires"):
@@ -67,14 +67,31 @@ def generate(recipe: Recipe, width: int, height: int, word: str = "txt2img") -> 
 def repaint(recipe: Recipe, image: Image.Image, strength: float, word: str = "img2img") -> Image.Image:
     """``image`` painted over: the stronger the denoising, the more of a new picture."""
     width, height = image.size
-    share = max(0.0, min(1.0, strength))
     fresh = generate(recipe, width, height, word)
-    mixed = Image.blend(image.convert("RGB"), fresh, share * 0.85)
+    mixed = Image.blend(image.convert("RGB"), fresh, _share(strength) * 0.85)
+    _paint_over(mixed, recipe, strength)
+    return _mark(mixed, recipe.digest, word)
+
+
+def texture(recipe: Recipe, image: Image.Image, strength: float) -> Image.Image:
+    """A tile of a larger picture painted over: finer strokes on what is there, no picture of its own."""
+    mixed = image.convert("RGB").filter(ImageFilter.UnsharpMask(2, 80, 2))
+    _paint_over(mixed, recipe, strength * 0.6)
+    return mixed
+
+
+def _share(strength: float) -> float:
+    return max(0.0, min(1.0, strength))
+
+
+def _paint_over(image: Image.Image, recipe: Recipe, strength: float) -> None:
+    """Strokes in the picture's own colours, a little towards the palette's light."""
+    width, height = image.size
     dice = recipe.dice("strokes over")
-    pen = ImageDraw.Draw(mixed)
+    pen = ImageDraw.Draw(image)
     unit = min(width, height)
-    colours = mixed.resize((24, 24), Image.Resampling.BOX)
-    for _ in range(int(share * 110)):
+    colours = image.resize((24, 24), Image.Resampling.BOX)
+    for _ in range(1 + int(_share(strength) * 110)):
         x, y = dice.random(), dice.random()
         colour = colours.getpixel((int(x * 24), int(y * 24)))
         tone = mix(_triple(colour), recipe.palette.light, dice.random() * 0.3)
@@ -86,7 +103,6 @@ def repaint(recipe: Recipe, image: Image.Image, strength: float, word: str = "im
             colour=tone,
             width=max(1, int(unit * 0.008)),
         )
-    return _mark(mixed, recipe.digest, word)
 
 
 def enlarge(image: Image.Image, size: tuple[int, int], upscaler: str) -> Image.Image:
