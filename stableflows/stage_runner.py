@@ -25,7 +25,7 @@ from stableflows.run.folder import RunFolder
 from stableflows.server_state import ServerState
 from stableflows.webui.capabilities import Family
 from stableflows.webui.client import WebUIClient
-from stableflows.webui.errors import CallSite, CheckpointLoadFailed, Mismatch
+from stableflows.webui.errors import CallSite, CheckpointLoadFailed, Disagreement, Mismatch
 from stableflows.webui.infotext import parse_infotext
 from stableflows.webui.models import WebUIReply, WebUIRequest
 from stableflows.webui.verify import Verdict, verify
@@ -96,6 +96,7 @@ class StageRunner:
         sent = spoken.request
         async with self.turn:
             await self._set_options(call, spoken)
+            await self._check_loaded(call, spoken)
             reply = await self._send(call, sent)
         verdict = verify(sent, reply, self.server.capabilities, self.server.names)
         if verdict.mismatches:
@@ -114,6 +115,23 @@ class StageRunner:
             warnings=tuple(verdict.warnings),
             reported=_reported(reply),
         )
+
+    async def _check_loaded(self, call: StageCall, spoken: Spoken) -> None:
+        """SD.Next takes an option also if its file cannot be loaded, and its detailer does not say what it
+        worked with.
+
+        Raises:
+            Mismatch: another checkpoint is loaded.
+        """
+        asked = spoken.options.get("sd_model_checkpoint")
+        known = self.server.names.checkpoint(asked) if asked else None
+        if known is None:
+            return
+        loaded = await self.client.loaded_checkpoint()
+        if loaded != known.model_name:
+            why = "the server could not load what its option names; its log says why"
+            site = CallSite(self.client.config.base_url, "POST", spoken.request.path, str(call.stage_type))
+            raise Mismatch(site, (Disagreement("checkpoint", str(asked), loaded or "none", why),))
 
     async def _send(self, call: StageCall, sent: WebUIRequest) -> WebUIReply:
         try:

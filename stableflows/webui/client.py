@@ -248,6 +248,16 @@ class WebUIClient:
         """
         await self._transport.post("/sdapi/v1/options", dict(values), waits_for_lock=True)
 
+    async def loaded_checkpoint(self) -> str | None:
+        """The name of the checkpoint in memory, as in `checkpoints`. SD.Next alone tells it.
+
+        Raises:
+            MissingEndpoint: it is another WebUI.
+        """
+        document = await self._transport.get("/sdapi/v1/checkpoint")
+        name = document.get("name") if isinstance(document, dict) else None
+        return str(name) if name else None
+
     async def refresh(self) -> None:
         """Has the server read its folders again: checkpoints, LoRA, VAE, embeddings, as far as it can."""
         for name in _REFRESHES:

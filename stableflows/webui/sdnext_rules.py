@@ -62,8 +62,8 @@ def refiner(case: Case) -> Iterator[Finding]:
 
 
 def detail(case: Case) -> Iterator[Finding]:
-    """The answer is an image and a seed: no infotext, no checkpoint, and not whether anything was found."""
+    """The answer is an image and a seed: no infotext, and not whether anything was found."""
     models = ", ".join(case.body.get("detailer_models") or ())
     yield Unverified(
-        f"detailer {models}: the server reports neither its settings and checkpoint nor what it found"
+        f"detailer {models}: the server reports neither its settings nor what it found"
     )

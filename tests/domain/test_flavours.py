@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -36,7 +36,9 @@ class Rendered:
     options_after: Mapping[str, Any]
 
 
-async def render(url: str, job: Prepared, root: Path) -> tuple[dict[str, StageOutput], Any, Any]:
+async def render(
+    url: str, job: Prepared, root: Path, *, depth: int = 2
+) -> tuple[dict[str, StageOutput], Any, Any]:
     async with WebUIClient(ServerConfig(base_url=url, poll_seconds=0.05)) as client:
         before = await client.options()
         server = await preflight(client, job.entries, root=root, say=lambda line: None)
@@ -57,7 +59,7 @@ async def render(url: str, job: Prepared, root: Path) -> tuple[dict[str, StageOu
             outputs[call.call_id] = await runner.run(call, source)
             return outputs[call.call_id]
 
-        await execute(job.calls, run_call, cancel=asyncio.Event(), depth=2)
+        await execute(job.calls, run_call, cancel=asyncio.Event(), depth=depth)
         await server.changes.put_back(client)
         return outputs, before, await client.options()
 
@@ -135,3 +137,39 @@ def test_the_server_is_left_as_it_was(demo: Rendered) -> None:
     # The hash follows what is loaded; no client sets it.
     changed = {name for name in demo.options_after if demo.options_after[name] != demo.options_before[name]}
     assert changed <= {"sd_checkpoint_hash"}
+
+
+PORTRAITS = """
+config:
+  txt2img: { enabled: true, width: 128, height: 128, steps: 2 }
+  adetailer: { enabled: true, steps: 3 }
+entries:
+  - { prompt: a face, config: { checkpoint: sandbox_base_v1 } }
+  - { prompt: a face, config: { checkpoint: sandbox_portrait_v2 } }
+  - { prompt: a face, config: { checkpoint: sandbox_anime_xl } }
+"""
+
+
+@pytest.mark.parametrize("depth", [1, 2])
+def test_sdnext_details_with_the_checkpoint_of_its_entry(tmp_path: Path, depth: int) -> None:
+    """Its detailer takes the one that is loaded, while another call may ask for another one."""
+    (tmp_path / "portraits.yaml").write_text(PORTRAITS)
+    job = prepare(RenderRequest(packs=(str(tmp_path / "portraits.yaml"),)))
+    mixed = replace(job, calls=tuple(sorted(job.calls, key=lambda call: (call.stage, call.entry))))
+    settings = SandboxSettings(flavour="sdnext", step_seconds=0.005, load_seconds=0)
+    with run_sandbox(settings) as sandbox:
+        outputs, _, _ = asyncio.run(render(sandbox.url, mixed, tmp_path / "out", depth=depth))
+    details = [outputs[call.call_id].images[0].sha256 for call in mixed.calls if call.stage == 1]
+    assert details == expected_details(settings, tmp_path, job)
+
+
+def expected_details(settings: SandboxSettings, root: Path, job: Prepared) -> list[str]:
+    """What each entry looks like when it is rendered alone, on a server of its own."""
+    found = []
+    for entry in job.entries:
+        calls = tuple(call for call in job.calls if call.entry == entry.index)
+        with run_sandbox(settings) as sandbox:
+            alone = replace(job, calls=calls)
+            outputs, _, _ = asyncio.run(render(sandbox.url, alone, root / "alone"))
+        found.append(outputs[calls[-1].call_id].images[0].sha256)
+    return found
