@@ -2,89 +2,16 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from stableflows.webui.calls import read_reply
-from stableflows.webui.errors import Mismatch
-from stableflows.webui.models import WebUIReply, WebUIRequest
-from stableflows.webui.names import ServerNames
-from stableflows.webui.verify import Verdict, verify
+from stableflows.webui.models import WebUIRequest
 
-from .recorded_servers import SITE, base64_picture, capabilities, names
-
-HASHES = {"sandbox_tiny_a": "2961c70a87", "sandbox_tiny_b": "96b753969e"}
-
-
-def infotext(params: Mapping[str, Any], prompt: str = "a cat") -> str:
-    pairs = {key: value for key, value in params.items() if value is not None}
-    return f"{prompt}\n" + ", ".join(f"{key}: {value}" for key, value in pairs.items())
-
-
-def answer(
-    body: Mapping[str, Any],
-    *,
-    sizes: tuple[tuple[int, int], ...] = ((64, 64),),
-    first: int = 0,
-    params: Mapping[str, Any] | None = None,
-    info: Mapping[str, Any] | None = None,
-    own_infotext: bool = True,
-) -> WebUIReply:
-    """What AUTOMATIC1111 answers to `body` when it does it, but for what the arguments change."""
-    model = "sandbox_tiny_a"
-    texts = []
-    for place in range(len(sizes)):
-        pairs = {
-            "Steps": 1,
-            "Sampler": body.get("sampler_name", "Euler"),
-            "Schedule type": body.get("scheduler", "Automatic"),
-            "Seed": body.get("seed", 7) + max(0, place - first),
-            "Size": "128x128",
-            "Model hash": HASHES[model],
-            "Model": model,
-        }
-        texts.append(infotext(pairs | dict(params or {})))
-    reported = {
-        "all_seeds": [99] * len(sizes),  # never looked at: it is wrong for SD upscale
-        "width": 128,
-        "height": 128,
-        "steps": 1,
-        "sampler_name": body.get("sampler_name", "Euler"),
-        "sd_model_name": model,
-        "sd_model_hash": HASHES[model],
-        "sd_vae_name": None,
-        "index_of_first_image": first,
-        "infotexts": texts,
-    }
-    images = [
-        base64_picture(size, infotext=text if own_infotext else None)
-        for size, text in zip(sizes, texts, strict=True)
-    ]
-    document = {"images": images, "info": json.dumps(reported | dict(info or {}))}
-    return read_reply(document, SITE, max_pixels=10**7)
-
-
-BODY = {"prompt": "a cat", "width": 64, "height": 64, "seed": 7, "steps": 20, "sampler_name": "Euler"}
-
-
-def check(
-    body: Mapping[str, Any],
-    reply: WebUIReply,
-    *,
-    n: int = 1,
-    known: ServerNames | None = None,
-    **request: Any,
-) -> Verdict:
-    asked = WebUIRequest(request.pop("path", "/sdapi/v1/txt2img"), body, n, **request)
-    return verify(asked, reply, capabilities("a1111"), known or names("a1111"))
-
-
-def fields(verdict: Verdict) -> list[str]:
-    return [mismatch.field for mismatch in verdict.mismatches]
+from .made_answers import BODY, HIRES, HIRES_PARAMS, REFINER, answer, check, fields
+from .recorded_servers import SITE, base64_picture, names
 
 
 def test_a_right_answer_is_clean_whatever_info_says_of_steps_and_size() -> None:
@@ -288,9 +215,6 @@ def test_without_a_hash_the_name_decides() -> None:
     assert fields(check(body, answer(body, info={"sd_model_name": "other"}), known=known)) == ["checkpoint"]
 
 
-REFINER = {"refiner_checkpoint": "sandbox_tiny_b", "refiner_switch_at": 0.8}
-
-
 @pytest.mark.parametrize(
     ("changes", "written", "wrong"),
     [
@@ -311,10 +235,6 @@ def test_the_refiner(changes: dict[str, Any], written: str | None, wrong: list[s
 def test_a_switch_that_few_steps_may_not_reach_is_unverified() -> None:
     body = BODY | REFINER | {"steps": 2}
     assert any("refiner" in text for text in check(body, answer(body)).unverified)
-
-
-HIRES = {"enable_hr": True, "hr_scale": 1.0, "hr_upscaler": "Latent"}
-HIRES_PARAMS = {"Hires upscale": 1.0, "Hires upscaler": "Latent"}
 
 
 @pytest.mark.parametrize(
@@ -360,115 +280,3 @@ def test_the_vae_goes_by_name(asked: str, got: str | None, wrong: list[str]) -> 
     body = BODY | {"override_settings": {"sd_vae": asked}}
     info = {"sd_vae_name": got, "sd_vae_hash": "0000000000"}
     assert fields(check(body, answer(body, info=info))) == wrong
-
-
-# -- networks
-# -----------------------------------------------------------------------------------------------------
-
-
-def test_every_lora_has_its_hash() -> None:
-    body = BODY | {"prompt": "a cat <lora:one:0.8> <lora:two,three:1>"}
-    both = {"Lora hashes": '"one: 0123456789ab, twothree: 0123456789ab"'}
-    assert fields(check(body, answer(body, params=both))) == []
-    verdict = check(body, answer(body, params={"Lora hashes": "one: 0123456789ab"}))
-    assert [(m.field, m.asked) for m in verdict.mismatches] == [("LoRA", "two,three")]
-
-
-def test_loras_of_the_hires_prompt_and_of_styles_count_too() -> None:
-    style = (
-        names("a1111").styles[0].model_copy(update={"name": "soft", "prompt": "<lora:of_style:1>, {prompt}"})
-    )
-    known = replace(names("a1111"), styles=(style,))
-    body = BODY | HIRES | {"hr_prompt": "<lora:of_hires:1>", "styles": ["soft"]}
-    verdict = check(body, answer(body, params=HIRES_PARAMS), known=known)
-    assert sorted(m.asked for m in verdict.mismatches) == ["of_hires", "of_style"]
-
-
-def test_a_server_that_was_told_not_to_report_loras_gets_a_warning() -> None:
-    body = BODY | {"prompt": "<lora:one:1>", "override_settings": {"lora_add_hashes_to_infotext": False}}
-    verdict = check(body, answer(body))
-    assert fields(verdict) == []
-    assert len(verdict.warnings) == 1
-
-
-def test_an_embedding_is_never_a_mismatch() -> None:
-    body = BODY | {"prompt": "a cat, RndEmb"}
-    assert check(body, answer(body)).unverified == (
-        "embedding rndemb: reported only when its prompt is newly encoded",
-    )
-    assert check(body, answer(body, params={"TI hashes": "rndemb: 4c7605108b5a"})).unverified == ()
-
-
-def unit(model: str) -> dict[str, Any]:
-    return {"ad_model": model}
-
-
-@pytest.mark.parametrize(
-    ("arguments", "params", "wrong"),
-    [
-        ([True, False, unit("a.pt")], {"ADetailer model": "a.pt"}, []),
-        ([True, False, unit("a.pt")], {}, ["ADetailer units"]),
-        (
-            [True, False, unit("a.pt")],
-            {"ADetailer model": "a.pt", "ADetailer model 2nd": "b.pt"},
-            ["ADetailer units"],
-        ),
-        ([True, False, unit("a.pt"), unit("b.pt")], {"ADetailer model": "b.pt"}, ["ADetailer units"]),
-        (
-            [True, False, unit("a.pt"), unit("None"), unit("b.pt")],
-            {"ADetailer model": "a.pt", "ADetailer model 2nd": "b.pt"},
-            [],
-        ),
-        ([False, False, unit("a.pt")], {}, []),
-        ([], {"ADetailer model": "a.pt"}, ["ADetailer units"]),
-    ],
-)
-def test_adetailer_runs_the_units_that_were_asked_for(
-    arguments: list[Any], params: dict[str, Any], wrong: list[str]
-) -> None:
-    body = BODY | {"alwayson_scripts": {"ADetailer": {"args": arguments}}}
-    assert fields(check(body, answer(body, params=params))) == wrong
-
-
-def test_an_embedding_of_the_negative_prompt_is_looked_for_too() -> None:
-    body = BODY | {"negative_prompt": "rndneg"}
-    assert [text.partition(":")[0] for text in check(body, answer(body)).unverified] == ["embedding rndneg"]
-
-
-@pytest.mark.parametrize(
-    ("family", "why"), [("a1111", "it needs the extension"), ("forge", "forge_additional_modules")]
-)
-def test_why_a_vae_was_not_used(family: str, why: str) -> None:
-    body = BODY | {"override_settings": {"sd_vae": "rnd_vae"}}
-    request = WebUIRequest("/sdapi/v1/txt2img", body)
-    [mismatch] = verify(request, answer(body), capabilities(family), names(family)).mismatches
-    assert (mismatch.field, mismatch.asked, mismatch.got) == ("VAE", "rnd_vae", "none")
-    assert why in mismatch.why
-
-
-def test_what_was_asked_and_what_came_is_told() -> None:
-    units = [True, False, unit("a.pt"), unit("b.pt")]
-    body = BODY | HIRES | {"alwayson_scripts": {"ADetailer": {"args": units}}}
-    params = HIRES_PARAMS | {"Hires upscaler": "Lanczos", "ADetailer model": "b.pt"}
-    body["override_settings"] = {"sd_model_checkpoint": "sandbox_tiny_b"}
-    told = {m.field: (m.asked, m.got) for m in check(body, answer(body, params=params)).mismatches}
-    assert told == {
-        "checkpoint": ("sandbox_tiny_b", "sandbox_tiny_a [2961c70a87]"),
-        "hr_upscaler": ("Latent", "Lanczos"),
-        "ADetailer units": ("a.pt, b.pt", "b.pt"),
-    }
-
-
-def test_a_refiner_of_the_same_name_and_another_hash() -> None:
-    body = BODY | REFINER
-    assert fields(check(body, answer(body, params={"Refiner": "sandbox_tiny_b [0123456789]"}))) == ["refiner"]
-    assert fields(check(body, answer(body, params={"Refiner": "sandbox_tiny_b"}))) == []
-
-
-def test_a_mismatch_carries_all_its_disagreements() -> None:
-    body = BODY | {"sampler_name": "Heun"}
-    verdict = check(body, answer(body, sizes=((8, 8),), params={"Sampler": "Euler", "Seed": 1}))
-    with pytest.raises(Mismatch, match="size: asked for 64x64, got 8x8") as caught:
-        verdict.raise_for_mismatch(SITE)
-    assert sorted(one.field for one in caught.value.disagreements) == ["sampler", "seed of image 1", "size"]
-    assert not caught.value.retryable
