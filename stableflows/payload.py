@@ -111,12 +111,23 @@ def output_size(execution: StageExecution, source: Size | None) -> Size | None:
     match config:
         case Txt2ImgConfig():
             return _txt2img_size(config)
-        case Img2ImgConfig(width=int(width), height=int(height)):
-            return _floor8(width, height)
         case ExtrasUpscale():
             return _extras_size(config, source)
+        case ADetailerConfig():
+            return source  # with its base pass skipped, it repaints the input itself
+        case Img2ImgConfig(mask=str()) if config.inpaint_full_res is not False:
+            return source  # what was rendered is pasted back into the input
+        case Img2ImgConfig():
+            return _img2img_size(config, source)
     factor = config.factor if isinstance(config, Img2ImgUpscale | SDUpscale) else 1.0
     return _floor8(source[0] * factor, source[1] * factor) if source else None
+
+
+def _img2img_size(config: Img2ImgConfig, source: Size | None) -> Size | None:
+    """Pixels that are rendered: the config's, else the input's own."""
+    if config.width and config.height:
+        return _floor8(config.width, config.height)
+    return _floor8(*source) if source else None
 
 
 def _txt2img_size(config: Txt2ImgConfig) -> Size:
@@ -224,8 +235,7 @@ def _source(call: _Call) -> SourceImage:
 def _img2img(call: _Call) -> tuple[GenerationPath, dict[str, Any]]:
     config = call.execution.config
     assert isinstance(config, Img2ImgConfig)  # noqa: S101
-    size = output_size(call.execution, _source(call).size)
-    body = _img2img_body(call, config, size)
+    body = _img2img_body(call, config, _img2img_size(config, _source(call).size))
     if config.mask is not None:
         body["mask"] = config.mask
     return IMG2IMG, body

@@ -299,6 +299,26 @@ def test_img2img_takes_the_inputs_own_size() -> None:
     assert (sent.body["width"], sent.body["height"]) == (296, 296) == sent.size
 
 
+def odd(stage: str, settings: dict[str, Any]) -> StageRequest:
+    """A request that continues an image whose sides are no multiples of 8."""
+    needs = {"txt2img": {"enabled": True}} if stage == "adetailer" else {}
+    plan = StageSequencer().build_plan({**needs, stage: {"enabled": True, **settings}})
+    return build_request(plan.stages[-1], TEXTS, seed=5, source=SourceImage("sha256:0", (700, 333), seed=7))
+
+
+def test_an_input_of_odd_size() -> None:
+    """Diffusion floors to 8; what is pasted back into the input keeps the input's own size."""
+    assert odd("img2img", {}).size == (696, 328)
+    adetailer = odd("adetailer", {})
+    assert (adetailer.body["width"], adetailer.body["height"]) == (700, 333) == adetailer.size
+    masked = odd("img2img", {"mask": "sha256:1"})
+    assert (masked.body["width"], masked.body["height"], masked.size) == (696, 328, (700, 333))
+    whole = odd("img2img", {"mask": "sha256:1", "inpaint_full_res": False})
+    assert whole.size == (696, 328)
+    sized = odd("img2img", {"mask": "sha256:1", "width": 512, "height": 512})
+    assert (sized.body["width"], sized.size) == (512, (700, 333))
+
+
 @pytest.mark.parametrize(
     ("settings", "size"),
     [
