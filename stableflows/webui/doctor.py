@@ -117,7 +117,6 @@ def _counts(names: ServerNames) -> dict[str, int]:
 
 
 def _abilities(caps: Capabilities, names: ServerNames) -> tuple[Ability, ...]:
-    detailer = caps.adetailer
     refiner = caps.has_option("refiner_switch_by_sample_steps")
     found = [
         Ability(
@@ -135,14 +134,19 @@ def _abilities(caps: Capabilities, names: ServerNames) -> tuple[Ability, ...]:
             note="" if refiner else "write switch_at, a fraction, instead",
         ),
         Ability(name="latent hires upscalers", works=bool(names.latent_upscale_modes)),
-        Ability(
-            name="ADetailer",
-            works=detailer is not None,
-            note=f"{detailer.version or 'old version'}, {detailer.max_units} units" if detailer else "",
-        ),
+        _detailer(caps),
         Ability(name='"SD upscale" script', works=caps.script("sd upscale", is_img2img=True) is not None),
     ]
     return tuple(found)
+
+
+def _detailer(caps: Capabilities) -> Ability:
+    if caps.family is Family.SDNEXT:
+        return Ability(name="ADetailer", works=True, note="through its own detailer; see docs/servers.md")
+    if caps.adetailer is None:
+        return Ability(name="ADetailer", works=False)
+    version = caps.adetailer.version or "old version"
+    return Ability(name="ADetailer", works=True, note=f"{version}, {caps.adetailer.max_units} units")
 
 
 _NO_SCHEDULERS = "write the schedule into the sampler's name, as DPM++ 2M Karras"

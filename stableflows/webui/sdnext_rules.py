@@ -64,6 +64,4 @@ def refiner(case: Case) -> Iterator[Finding]:
 def detail(case: Case) -> Iterator[Finding]:
     """The answer is an image and a seed: no infotext, and not whether anything was found."""
     models = ", ".join(case.body.get("detailer_models") or ())
-    yield Unverified(
-        f"detailer {models}: the server reports neither its settings nor what it found"
-    )
+    yield Unverified(f"detailer {models}: the server reports neither its settings nor what it found")

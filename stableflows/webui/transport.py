@@ -6,8 +6,10 @@ import asyncio
 import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass
+from ipaddress import ip_address
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlsplit
 
 import httpx
 
@@ -25,6 +27,8 @@ from .server import ServerConfig
 
 __all__ = ["Answer", "Transport"]
 
+_NO_PROXY: dict[str, httpx.AsyncBaseTransport | None] = {"http://": None, "https://": None, "all://": None}
+"""A proxy for the way to the internet does not lead back to this machine, whatever the environment says."""
 _LARGEST_ERROR_BODY = 4 * 1024 * 1024
 
 
@@ -151,7 +155,15 @@ def _http_client(config: ServerConfig) -> httpx.AsyncClient:
         # Base64 hardly shrinks, and packing it costs the server time between two pictures.
         headers={"Accept-Encoding": "identity"},
         follow_redirects=False,
+        mounts=_NO_PROXY if _is_this_machine(urlsplit(config.base_url).hostname or "") else None,
     )
+
+
+def _is_this_machine(host: str) -> bool:
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 def _trust(verify: bool | Path) -> bool | ssl.SSLContext:
