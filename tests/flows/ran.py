@@ -136,7 +136,7 @@ def inputs_of(request: LoggedRequest) -> list[str]:
 
 
 def task_runs(prefect: RunningServer, flow_run_id: str) -> list[tuple[str, str]]:
-    """(name, state) of the task runs of a flow run in Prefect's database, in the order in which they began."""
+    """(name, state) of a flow run's task runs in Prefect's database, in the order in which they began."""
     with closing(sqlite3.connect(prefect.home / "prefect.db")) as database:
         return database.execute(
             "select name, state_name from task_run where flow_run_id = ? order by start_time",
