@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 from flows.server import SANDBOX, by_url
+from stableflows.budget import megapixel_warnings
 from stableflows.errors import InvalidInputs
-from stableflows.preflight import check_names, warnings_of
+from stableflows.preflight import check_names
 from stableflows.request import Prepared
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import NotReady, Unreachable
@@ -15,7 +14,7 @@ from stableflows.webui.names import load_names
 __all__ = ["check_plan"]
 
 
-async def check_plan(prepared: Prepared, name: str, source: str, *, root: Path) -> str:
+async def check_plan(prepared: Prepared, name: str, source: str) -> str:
     """A line that says whether every name of the plan exists on the server.
 
     Raises:
@@ -35,5 +34,5 @@ async def check_plan(prepared: Prepared, name: str, source: str, *, root: Path) 
         return f"unchecked: {error}"
     if problems:
         raise InvalidInputs(problems)
-    warnings = warnings_of(prepared.entries, root=root, megapixel_limit=config.megapixel_limit)
+    warnings = megapixel_warnings(prepared.entries, config.megapixel_limit)
     return "\n".join([f"checked: {config.label} has every name of the plan", *warnings])

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import json
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -17,6 +18,7 @@ from rich.text import Text
 
 from flows.command import main, refused
 from flows.server import check_server
+from stableflows.budget import disk_warnings
 from stableflows.errors import ExitCode, InputError, StableflowsError
 from stableflows.jobs import last_run, load, save_job
 from stableflows.request import Prepared, RenderRequest, parse_settings
@@ -150,11 +152,14 @@ def _plan(prepared: Prepared, request: RenderRequest, console: Console, as_json:
     from flows.preview import plan_as_data, print_plan
     from flows.server import named_server
 
+    prepared = replace(
+        prepared, warnings=(*prepared.warnings, *disk_warnings(prepared.entries, request.root))
+    )
     checked: str | None = None
     if named := named_server(request.server):
         from flows.check import check_plan
 
-        checked = asyncio.run(check_plan(prepared, *named, root=request.root))
+        checked = asyncio.run(check_plan(prepared, *named))
     if as_json:
         data = {**plan_as_data(prepared), "checked": checked}
         sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")

@@ -7,13 +7,12 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
+from stableflows.budget import disk_warnings, megapixel_warnings
 from stableflows.config import SDUpscale
 from stableflows.config.base import named_fields
 from stableflows.embeddings import embedding_tags
 from stableflows.entries import Entry, place_of
 from stableflows.errors import InputError, InvalidInputs, Where
-from stableflows.payload import output_size
-from stableflows.run.files import free_space
 from stableflows.sdnext_faults import schedule_faults
 from stableflows.server_state import OptionChanges, ServerState
 from stableflows.silent_faults import positive_prompts, silent_faults, written_prompts
@@ -25,10 +24,7 @@ from stableflows.webui.names import NotFound, ServerNames, load_names
 from stableflows.webui.prompts import lora_tags
 from stableflows.webui.serverstate import pixel_options, troubling_options
 
-__all__ = ["check_names", "preflight", "warnings_of"]
-
-BYTES_PER_PIXEL = 2.2
-"""Of a PNG of a rendered picture; noise needs 3, a flat drawing 1 and less."""
+__all__ = ["check_names", "preflight"]
 
 MOST_NAMED = 12
 """Names that an error lists where none is like the one that was written."""
@@ -95,7 +91,8 @@ async def preflight(
         sandbox=sandbox,
         warnings=(
             *_embedding_warnings(entries, names),
-            *warnings_of(entries, root=root, megapixel_limit=client.config.megapixel_limit),
+            *disk_warnings(entries, root),
+            *megapixel_warnings(entries, client.config.megapixel_limit),
             *(str(trouble) for trouble in troubling_options(options)),
         ),
     )
@@ -170,29 +167,3 @@ def _unknown(use: _Use, found: NotFound, where: Where) -> InputError:
     else:
         message += "." if found.reason else "; it has none."
     return InputError(message, where=where)
-
-
-def warnings_of(
-    entries: tuple[Entry, ...], *, root: Path | None, megapixel_limit: float | None = None
-) -> list[str]:
-    """What can be rendered but may go wrong: too little disk space, more pixels than the server bears."""
-    warnings = []
-    needed = 0.0
-    for entry in entries:
-        images = entry.count * max(1, len(entry.inputs))
-        size = (entry.inputs[0].width, entry.inputs[0].height) if entry.inputs else None
-        for stage in entry.plan:
-            size = output_size(stage, size)
-            pixels = size[0] * size[1] if size else 0
-            needed += images * pixels * BYTES_PER_PIXEL
-            if megapixel_limit and pixels / 1e6 > megapixel_limit:
-                warnings.append(
-                    f"entry {entry.index + 1}: {stage.stage_type} makes {pixels / 1e6:.1f} megapixels, "
-                    f"above the server's limit of {megapixel_limit:g}"
-                )
-    free = free_space(root) if root else None
-    if free is not None and needed > free:
-        warnings.append(
-            f"the plan needs about {needed / 1e9:.1f} GB of disk, and {root} has {free / 1e9:.1f} GB free"
-        )
-    return warnings
