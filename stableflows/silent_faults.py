@@ -116,13 +116,20 @@ def _script_faults(
     stage: StageExecution, config: GenerationConfig, capabilities: Capabilities
 ) -> Iterator[Fault]:
     is_img2img = stage.stage_type is not StageType.TXT2IMG
-    always_on = sorted({script.name for script in capabilities.scripts if script.is_alwayson})
+    page = "img2img" if is_img2img else "txt2img"  # each script is listed once for either that has it
+    always_on = sorted(
+        {
+            script.name
+            for script in capabilities.scripts
+            if script.is_alwayson and script.is_img2img == is_img2img
+        }
+    )
     for title, script in (config.alwayson_scripts or {}).items():
         field = f"{stage.config_key}.alwayson_scripts.{title}"
         known = capabilities.script(title, is_img2img=is_img2img, is_alwayson=True)
         args = script["args"] if isinstance(script, dict) else None
         if known is None:
-            yield field, f"the server has no always-on script {title!r}.{_hint(title, always_on)}"
+            yield field, f"the server has no always-on script {title!r} for {page}.{_hint(title, always_on)}"
         elif isinstance(args, list) and len(args) > len(known.args):
             yield field, f"{len(args)} arguments; the script takes {len(known.args)} and drops the rest."
 
