@@ -2,13 +2,19 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
+
 from cyclopts import App
 
 from flows import command, doctor, run
 
 __all__ = ["app", "main"]
 
-app = App(name="stableflows", help="Render prompt packs through Stable Diffusion WebUI servers, overnight.")
+app = App(
+    name="stableflows",
+    help="Render prompt packs through Stable Diffusion WebUI servers, overnight.",
+    version=lambda: version("stableflows"),
+)
 app.command(run.app, name="run")
 app.command(doctor.app, name="doctor")
 
