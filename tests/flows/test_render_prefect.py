@@ -131,7 +131,7 @@ def test_the_server_that_is_used(
     ran = run()
     assert server_of(ran) == default_block
     assert ran.folder.plan().server.name == "default"
-    assert "Server: default (block webui-server/default)" in ran.out.splitlines()
+    assert f"Server: {default_block} (block webui-server/default)" in ran.out.splitlines()
     with run_sandbox() as variable, run_sandbox() as option:
         ran = run(STABLEFLOWS_SERVER=variable.url)
         assert server_of(ran) == variable.url

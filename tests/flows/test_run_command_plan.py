@@ -105,11 +105,10 @@ def test_neither_help_nor_plan_imports_prefect_or_a_client(
     arguments: list[str], said: str, tmp_path: Path
 ) -> None:
     code = f"""
-import sys
+import runpy, sys
 sys.argv[1:] = {arguments!r}
-from flows.run import main
 try:
-    main()
+    runpy.run_module("flows.run", run_name="__main__")
 finally:
     heavy = {{"prefect", "httpx", "fastapi", "uvicorn", "starlette", "PIL"}} & set(sys.modules)
     sys.stderr.write(" ".join(sorted(heavy)))
