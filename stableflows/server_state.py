@@ -79,6 +79,10 @@ class OptionChanges:
         differing = {name: value for name, value in self._kept.items() if now.get(name) != value}
         if differing:
             await client.set_options(differing)
+        self.forget()
+
+    def forget(self) -> None:
+        """Nothing is left to be put back."""
         self._file.unlink(missing_ok=True)
         self._kept = {}
 
