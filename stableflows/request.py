@@ -8,7 +8,7 @@ Nothing here contacts a server or writes a file.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,6 +124,8 @@ def prepare(request: RenderRequest) -> Prepared:
         source = read_sources(request.packs)
     elif request.prompt is not None or inputs:
         source = free_text(request.prompt or "", request.negative_prompt, inputs)
+        words = " ".join((request.prompt or "").split())[:60]
+        source = replace(source, name=words or inputs[0].stem)
     else:
         raise InputError("nothing to render: name a pack, or give --prompt or --input.")
     images = InputImages()

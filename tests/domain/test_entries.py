@@ -156,6 +156,12 @@ def test_an_inherited_setting_is_told_where_it_was_written(tmp_path: Path) -> No
     assert str(place_of(entry, "txt2img.vae")) == f"{pack}:6: txt2img.vae"
 
 
+def test_a_free_prompts_run_is_named_after_it(tmp_path: Path) -> None:
+    assert prepare(RenderRequest(prompt=" a  cat\n in fog ")).job.name == "a cat in fog"
+    images = (picture(tmp_path, "boat.png"), picture(tmp_path, "b.png"))
+    assert prepare(RenderRequest(inputs=images, stages=("upscale",))).job.name == "boat"
+
+
 def test_settings_of_a_stage_that_is_off_are_told(tmp_path: Path) -> None:
     asked = RenderRequest(prompt="a cat", settings={"upscale": {"factor": 3}})
     assert prepare(asked).warnings == (
