@@ -23,7 +23,7 @@ from stableflows.config.base import request_fields
 from stableflows.embeddings import bare_embeddings
 from stableflows.stages import StageExecution, StageType
 
-__all__ = ["SourceImage", "StageRequest", "Texts", "build_request", "output_size"]
+__all__ = ["EXTRAS", "SourceImage", "StageRequest", "Texts", "build_request", "output_size"]
 
 GenerationPath = Literal["/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"]
 

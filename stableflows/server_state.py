@@ -23,7 +23,7 @@ from stableflows.webui.names import ServerNames, checkpoint_names
 from stableflows.webui.prompts import lora_tags
 from stableflows.webui.server import ServerConfig
 
-__all__ = ["OptionChanges", "ServerState", "settle"]
+__all__ = ["MANAGED", "OptionChanges", "ServerState", "settle"]
 
 MANAGED = {"checkpoint": "sd_model_checkpoint", "vae": "sd_vae", "clip_skip": "CLIP_stop_at_last_layers"}
 """Config fields of which a job may leave open, and the server options that then decide."""
@@ -45,6 +45,11 @@ class OptionChanges:
         """The changes at one server; the file is named after it."""
         name = sha256(server_identity.encode()).hexdigest()[:16]
         return cls(root / "store" / "options" / f"{name}.json", options)
+
+    @property
+    def originals(self) -> Mapping[str, Any]:
+        """The options that the run changes, as they were before."""
+        return dict(self._kept)
 
     def will_change(self, names: set[str]) -> None:
         """Keep the originals of options that are about to be changed, by POST or by an override."""
@@ -127,6 +132,8 @@ class ServerState:
         sampling = [stage.generation for entry in entries for stage in entry.plan if stage.generation]
         if sampling:
             named = {name for config in sampling for name in config.override_settings or {}}
+            if any(stage.refiner_switch_step for entry in entries for stage in entry.plan):
+                named.add("refiner_switch_by_sample_steps")
             self.changes.will_change({*MANAGED.values(), *named})
 
     @property

@@ -19,10 +19,10 @@ from stableflows.errors import StableflowsError
 from stableflows.healing import BrokenModels
 from stableflows.inputs import REFERENCE, InputImages, with_images
 from stableflows.keys import call_key
-from stableflows.payload import SourceImage, StageRequest
+from stableflows.payload import EXTRAS, SourceImage, StageRequest
 from stableflows.results import ImageRecord, StageOutput
 from stableflows.run.folder import RunFolder
-from stableflows.server_state import ServerState
+from stableflows.server_state import MANAGED, ServerState
 from stableflows.webui.capabilities import Family
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import CallSite, CheckpointLoadFailed, Disagreement, Mismatch
@@ -93,7 +93,7 @@ class StageRunner:
             self.server.capabilities.family,
             self.server.names,
         )
-        sent = spoken.request
+        sent = self._restated(spoken)
         async with self.turn:
             await self._set_options(call, spoken)
             await self._check_loaded(call, spoken)
@@ -192,12 +192,31 @@ class StageRunner:
             return {}
         return {name: config.tile_size for name in TILE_OPTIONS if name in self.server.options}
 
+    def _restated(self, spoken: Spoken) -> WebUIRequest:
+        """The request with every option that another call of the run changes and this one does not, as the
+        server had it: a WebUI keeps an override for all requests that follow. No part of the call's identity,
+        where the server's options stand as they were."""
+        request = spoken.request
+        if request.path == EXTRAS:
+            return request
+        originals = {
+            name: value for name, value in self.server.changes.originals.items() if name not in spoken.options
+        }
+        overrides = {**originals, **request.body.get("override_settings", {})}
+        body = {**request.body, "override_settings": overrides} if overrides else request.body
+        return replace(request, body=body)
+
     async def _set_options(self, call: StageCall, spoken: Spoken) -> None:
         """What a request cannot say is an option of the server (the tile size of extras, for one). All that a
         run sets or overrides is put back at its end."""
-        self.server.changes.will_change(set(spoken.request.body.get("override_settings") or ()))
-        if options := {**self._tile(call), **spoken.options}:
-            await self.server.changes.set(self.client, options)
+        changes = self.server.changes
+        changes.will_change(set(spoken.request.body.get("override_settings") or ()))
+        options = {**self._tile(call), **spoken.options}
+        if spoken.request.path == EXTRAS:  # which take no overrides: what other calls left is put back here
+            left = {name: value for name, value in changes.originals.items() if name not in MANAGED.values()}
+            options = {**left, **options}
+        if options:
+            await changes.set(self.client, options)
 
     def _save(
         self,

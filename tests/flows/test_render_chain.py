@@ -225,3 +225,46 @@ def test_an_image_that_is_gone_since_is_not_needed_by_again(
     again = run_command("--again", *arguments, root=tmp_path / "out", prefect=running_server)
     assert again.code == 0, again.err
     assert again.pictures == first.pictures
+
+
+def test_what_one_entry_overrides_does_not_decide_how_the_next_one_looks(
+    running_server: RunningServer, sandbox: Sandbox, tmp_path: Path
+) -> None:
+    """A WebUI keeps an override for all requests that follow, unless they name the option themselves."""
+    refiner = "enabled: true, checkpoint: sandbox_anime_xl"
+    entries = (
+        "{name: plain, prompt: a}",
+        f"{{name: refined, prompt: b, config: {{txt2img: {{refiner: {{{refiner}, switch_at: 0.4}}}}}}}}",
+        "{name: enlarged, prompt: c, config: {upscale: {enabled: true}}}",
+    )
+    others = (
+        "{prompt: d, config: {txt2img: {override_settings: {randn_source: CPU}}}}",
+        f"{{prompt: e, config: {{txt2img: {{refiner: {{{refiner}, switch_step: 3}}}}}}}}",
+        "{prompt: f, config: {vae: sandbox_vae.safetensors, clip_skip: 2, checkpoint: sandbox_anime_xl}}",
+        "{prompt: g, config: {upscale: {enabled: true, tile_size: 64}}}",
+    )
+    before = dict(sandbox.webui.options.data)
+
+    def images(*entries: str) -> dict[str, tuple[str, str]]:
+        pack = tmp_path / "pack.yaml"
+        pack.write_text(
+            "config: {txt2img: {enabled: true, width: 64, height: 64, steps: 5}}\n"
+            f"entries: [{', '.join(entries)}]\n"
+        )
+        ran = run_command(
+            str(pack), "--json", "--server", sandbox.url, root=tmp_path / "out", prefect=running_server
+        )
+        assert ran.code == 0, ran.err
+        assert sandbox.webui.options.data == before  # someone uses that WebUI by day
+        return {
+            result["entry"]["name"]: (
+                result["images"][0]["sha256"],
+                list(result["result"]["stages"].values())[-1][0]["key"],
+            )
+            for result in ran.results
+        }
+
+    images(others[2])  # a checkpoint's hash, which stands in keys, is known from its first loading on
+    alone = images(*entries)
+    among_others = images(*others, *entries)
+    assert {name: among_others[name] for name in alone} == alone
