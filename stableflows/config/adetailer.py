@@ -6,9 +6,10 @@ when it has a key it does not know or a value out of range, so both are refused 
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from collections.abc import Mapping
+from typing import Annotated, Any, Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from stableflows.config.base import Local, Strict
 from stableflows.config.generation import Fraction, GenerationConfig
@@ -119,3 +120,10 @@ class ADetailerConfig(GenerationConfig):
         unit = {key: value for key, value in data.items() if str(key).startswith("ad_")}
         rest = {key: value for key, value in data.items() if key not in unit}
         return {**rest, "units": [unit]} if unit else data
+
+    @field_validator("alwayson_scripts")
+    @classmethod
+    def _units_have_a_field(cls, value: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+        if any(title.casefold() == "adetailer" for title in value or {}):
+            raise ValueError("the stage makes ADetailer's arguments; set them through the field `units`")
+        return value

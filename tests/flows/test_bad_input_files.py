@@ -43,6 +43,10 @@ BAD_PACKS: dict[str, tuple[bytes, str]] = {
         b"config: {txt2img: {enabled: false}, adetailer: {enabled: true}}\nentries: [a]\n",
         "{pack}:2: entries.0: ADetailer requires at least one generation stage (txt2img or img2img).",
     ),
+    "ADetailer beside its stage": (
+        b"config: {adetailer: {enabled: true, alwayson_scripts: {adetailer: {args: [{}]}}}}\nentries: [a]\n",
+        "{pack}:1: config.adetailer.alwayson_scripts: the stage makes ADetailer's arguments",
+    ),
     "img2img without an image": (
         b"config: {txt2img: {enabled: false}, img2img: {enabled: true}}\nentries: [a]\n",
         "{pack}:2: entries.0: the first stage is img2img, which continues images, and there are none",
