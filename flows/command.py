@@ -22,6 +22,7 @@ def refused(error: StableflowsError, as_json: bool = False) -> int:
 
 def main(app: App) -> None:
     """Run a command line and end the process with its exit code."""
+    app.suppress_keyboard_interrupt = False  # cyclopts would end the process without a word
     try:
         code = app(result_action="return_value", exit_on_error=False, print_error=True)
     except CycloptsError:
