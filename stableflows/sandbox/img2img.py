@@ -4,7 +4,7 @@ from dataclasses import dataclass, field
 
 from PIL import Image, ImageChops, ImageFilter
 
-from stableflows.sandbox import draw, images, pixels
+from stableflows.sandbox import draw, images, pixels, samplers
 from stableflows.sandbox.errors import runtime_error, type_error
 from stableflows.sandbox.job import Job
 
@@ -25,7 +25,14 @@ class ImageJob(Job):
     def init(self) -> None:
         r, extra = self.r, self.extra
         if self.skips:
-            # ADetailer's second argument: one step at 128x128, thrown away afterwards, but reported.
+            # ADetailer's second argument: one step at 128x128, thrown away afterwards, but reported. What was
+            # asked for is what it then repaints with.
+            schedule = samplers.effective_schedule(self.webui.family, self.sampler, self.scheduler)
+            self.asked_sampling = {
+                "steps": r["steps"],
+                "sampler": self.sampler,
+                "schedule": schedule or self.scheduler,
+            }
             r["steps"], r["width"], r["height"] = 1, 128, 128
             self.sampler = "Euler"
         self.check_size()

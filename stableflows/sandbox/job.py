@@ -40,6 +40,8 @@ class Job:
     all_subseeds: list[int] = field(default_factory=list)
     sampler: str = ""
     scheduler: str = ""
+    asked_sampling: dict[str, Any] = field(default_factory=dict)
+    """Steps, sampler and schedule as asked for, where ADetailer's skipped base pass reports others."""
     restore_faces: Any = None
     tiling: Any = None
     model_name: str | None = None

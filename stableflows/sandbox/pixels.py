@@ -203,6 +203,7 @@ def detail_recipe(
     same_seed = job.webui.options["ad_same_seed_for_each_tab"]
     found = {
         **facts(job, index, checkpoint=checkpoint),
+        **job.asked_sampling,
         "unit": adetailer.effective(unit),
         "unit_seed": job.all_seeds[index] + (0 if same_seed else number),
         "image": digest_of(image),

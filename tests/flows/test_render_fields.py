@@ -299,20 +299,11 @@ SWITCHES = {
 """Not fields of a call but whether there is one, which and how many; and other models."""
 
 
-NOT_DRAWN_FIELDS = {(ADetailerConfig, "sampler"), (ADetailerConfig, "steps")}
-NOT_DRAWN = pytest.mark.xfail(
-    strict=True,
-    reason="ADetailer repaints with the request's own sampler and steps where it skips the base pass; the "
-    "sandbox draws as if with those of the skipped pass",
-)
-
-
 def cases() -> Iterator[Any]:
     for model, fields in OWN.items():
         shared = GENERATION if issubclass(model, GenerationConfig) else {}
         for name, (base, value) in {**shared, **fields}.items():
-            marks = [NOT_DRAWN] if (model, name) in NOT_DRAWN_FIELDS else []
-            yield pytest.param(model, name, base, value, id=f"{model.__name__}.{name}", marks=marks)
+            yield pytest.param(model, name, base, value, id=f"{model.__name__}.{name}")
 
 
 def placed(model: type[BaseModel], values: Settings) -> Settings:
