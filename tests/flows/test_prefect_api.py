@@ -19,6 +19,9 @@ import pytest
 from tests.flows.conftest import RunningServer
 from tests.flows.terminal import Terminal, eventually
 
+# Together on one worker: the first test makes the database that the others find.
+pytestmark = pytest.mark.xdist_group("prefect_api")
+
 SCRIPT = Path(__file__).with_name("direct_run.py")
 STARTING = "Prefect: starting a server for this run (PREFECT_API_URL can name one that runs)"
 ALL_FINAL = "30 task runs are final"

@@ -11,6 +11,8 @@ from stableflows.sandbox import LoggedRequest, Sandbox, run_sandbox
 from tests.flows.conftest import RunningServer
 from tests.flows.ran import Ran, inputs_of, run_command, stage_of
 
+pytestmark = pytest.mark.xdist_group("chain")  # the pack is rendered once
+
 PACK = """
 config:
   checkpoint: sandbox_base_v1

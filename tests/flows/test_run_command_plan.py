@@ -13,6 +13,8 @@ from stableflows.sandbox import LoggedRequest, run_sandbox
 from tests.flows.conftest import RunningServer
 from tests.flows.ran import Ran, run_command, stage_of
 
+pytestmark = pytest.mark.xdist_group("plan")  # the demo is rendered once
+
 DEMO = str(Path(__file__).parents[2] / "packs" / "demo.yaml")
 
 
