@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import json
+import re
 import sys
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
-from cyclopts import App, Parameter
+from cyclopts import App, Parameter, Token
 from rich.console import Console
 from rich.text import Text
 
@@ -47,6 +49,14 @@ def _stages(value: str) -> tuple[StageType, ...]:
     return tuple(StageType(name) for name in names)
 
 
+def _whole(_type: object, tokens: Sequence[Token]) -> int:
+    """A whole number as it was written; cyclopts by itself would round 1.5 to 2."""
+    text = tokens[0].value.strip()
+    if not re.fullmatch(r"[+-]?[0-9]+", text):
+        raise ValueError(f"{text!r} is no whole number")
+    return int(text)
+
+
 @app.default
 def run(
     *packs: str,
@@ -55,8 +65,8 @@ def run(
     server: str | None = None,
     stages: str | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set")] = None,
-    seed: int | None = None,
-    count: int | None = None,
+    seed: Annotated[int | None, Parameter(converter=_whole)] = None,
+    count: Annotated[int | None, Parameter(converter=_whole)] = None,
     inputs: Annotated[list[str] | None, Parameter(name="--input", consume_multiple=True)] = None,
     out: Path = Path("outputs"),
     plan: bool = False,

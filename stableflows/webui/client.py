@@ -129,6 +129,9 @@ class WebUIClient:
         except CallFailed as error:
             if error.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
                 return True  # the route is there; that it fails is told by whoever needs its list
+        except UnexpectedAnswer as error:
+            reason = "what answers here is no WebUI"
+            raise NotAWebUI(reason, site, said=error.said, advice="Check address and port") from error
         else:
             return True
         try:

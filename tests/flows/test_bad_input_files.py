@@ -171,3 +171,11 @@ def test_json_says_it_too(tmp_path: Path) -> None:
     assert ran.code == 2
     assert list(ran.printed) == ["error"]
     assert ran.printed["error"] == ran.err.rstrip("\n")
+
+
+@pytest.mark.parametrize(("option", "value"), [("--seed", "1.5"), ("--count", "1.4"), ("--seed", "1e3")])
+def test_a_number_is_taken_as_written_or_refused(option: str, value: str, tmp_path: Path) -> None:
+    """The command line's library would round it."""
+    ran = run_command("--prompt", "a cat", option, value, "--plan", root=tmp_path)
+    assert ran.code == 2
+    assert f"{value!r} is no whole number" in ran.out + ran.err

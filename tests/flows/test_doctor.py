@@ -82,6 +82,7 @@ def stranger(request: pytest.FixtureRequest) -> Iterator[str]:
     [
         ("text/html", 200, b"<html><head><title>Router login</title></head><body>Password</body></html>"),
         ("application/json", 200, b'{"hello": "world"}'),
+        ("text/plain", 200, b"hello"),
         ("application/json", 404, b'{"detail": "no such thing"}'),
     ],
     indirect=True,

@@ -52,7 +52,7 @@ async def client_at(url: str = URL, **config: Any) -> AsyncIterator[WebUIClient]
             "--api-auth",
         ),
         (httpx.Response(502, html="<title>Bad Gateway</title>"), errors.Overloaded, "502"),
-        (httpx.Response(200, text="Ollama is running"), errors.UnexpectedAnswer, "Ollama is running"),
+        (httpx.Response(200, text="Ollama is running"), errors.NotAWebUI, "Ollama is running"),
     ],
 )
 async def test_what_is_no_webui_says_so_at_once(
