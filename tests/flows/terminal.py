@@ -57,6 +57,12 @@ class Terminal:
             if not self._read_on():
                 raise AssertionError(f"It ended without saying {text!r}:\n{self._said.decode()}")
 
+    def read_until(self, holds: Callable[[str], object]) -> None:
+        """Read on until `holds` says so of all that was said, unfinished lines included."""
+        while not holds(self._said.decode(errors="replace")):
+            if not self._read_on():
+                raise AssertionError(f"It ended with:\n{self._said.decode()}")
+
     def press_ctrl_c(self) -> None:
         os.write(self._screen, b"\x03")
 

@@ -138,6 +138,9 @@ def test_ctrl_c_in_the_middle(folder: Path, running_server: RunningServer, sandb
     command = [*RUN, "pack.yaml", "--server", sandbox.url]
     with Terminal(command, environment(running_server.home, **variables), cwd=folder) as terminal:
         assert eventually(lambda: len(sandbox.generating()) == 3)
+        # What the display says in the middle, before it is wiped away.
+        display = re.compile(r"0002 two · txt2img 1/2: .* 1/3 images, .* gone, .* left")
+        terminal.read_until(lambda said: display.search(CONTROL.sub("", said)))
         terminal.press_ctrl_c()
         status, said = terminal.to_the_end()
     root = folder / "outputs"
@@ -151,8 +154,6 @@ def test_ctrl_c_in_the_middle(folder: Path, running_server: RunningServer, sandb
         f"Gallery: {run / 'index.html'}",
     ]
     assert [row[:4] for row in rows(lines)] == [["1", "one", "ok", "1"], ["2", "two", "cancelled", "0"]]
-    drawn = CONTROL.sub("", "\n".join(said))  # also what was wiped away again
-    assert re.search(r"0002 two · txt2img 1/2: .* 1/3 images, .* gone, .* left", drawn)
     assert any(request.path == "/sdapi/v1/interrupt" for request in sandbox.log)
     assert task_states(running_server.home, root) == {"Completed", "Cancelled"}
     assert flow_state(running_server.home, root) == "Cancelled"
