@@ -44,11 +44,6 @@ class StageCall(Strict):
     input: int | None = None
     label: str
 
-    @property
-    def variant(self) -> int:
-        """Which of the n images with seeds seed, seed+1, ... the call begins with."""
-        return self.index
-
 
 @dataclass(frozen=True)
 class FirstSeeds:

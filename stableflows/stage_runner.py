@@ -6,7 +6,7 @@ import asyncio
 import base64
 import hashlib
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable
 from contextlib import nullcontext
 from dataclasses import replace
 from typing import Any
@@ -26,7 +26,6 @@ from stableflows.server_state import MANAGED, ServerState
 from stableflows.webui.capabilities import Family
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import CallSite, CheckpointLoadFailed, Disagreement, Mismatch
-from stableflows.webui.infotext import parse_infotext
 from stableflows.webui.models import WebUIReply, WebUIRequest
 from stableflows.webui.verify import Verdict, verify
 from stableflows.webui.watch import CallState
@@ -99,11 +98,9 @@ class StageRunner:
             await self._check_loaded(call, spoken)
             reply = await self._send(call, sent)
         verdict = verify(sent, reply, self.server.capabilities, self.server.names)
-        if verdict.mismatches:
-            raise Mismatch(
-                CallSite(self.client.config.base_url, "POST", sent.path, str(call.stage_type), sent.summary),
-                verdict.mismatches,
-            )
+        verdict.raise_for_mismatch(
+            CallSite(self.client.config.base_url, "POST", sent.path, str(call.stage_type), sent.summary)
+        )
         # Encoding, hashing and syncing must not hold up the next request.
         images = await asyncio.to_thread(self._save, call, sent, reply, verdict, before)
         return StageOutput(
@@ -113,7 +110,7 @@ class StageRunner:
             duration=round(time.monotonic() - started, 3),
             unverified=tuple(verdict.unverified),
             warnings=tuple(verdict.warnings),
-            reported=_reported(reply),
+            reported=_reported(reply, verdict),
         )
 
     async def _check_loaded(self, call: StageCall, spoken: Spoken) -> None:
@@ -259,16 +256,15 @@ class StageRunner:
         return tuple(records)
 
 
-def _reported(reply: WebUIReply) -> dict[str, Any]:
+def _reported(reply: WebUIReply, verdict: Verdict) -> dict[str, Any]:
     """What the server says it did, for the manifest."""
     if reply.info is None:
         return {"html_info": reply.html_info} if reply.html_info else {}
-    fields: Mapping[str, Any] = parse_infotext(reply.infotexts[0]).params if reply.infotexts else {}
     return {
-        "sampler": reply.info.sampler_name,
-        "scheduler": fields.get("Schedule type"),
-        "checkpoint": reply.info.sd_model_name,
-        "checkpoint_hash": reply.info.sd_model_hash,
-        "vae": reply.info.sd_vae_name,
+        "sampler": verdict.sampler,
+        "scheduler": verdict.scheduler,
+        "checkpoint": verdict.checkpoint,
+        "checkpoint_hash": verdict.checkpoint_hash,
+        "vae": verdict.vae,
         "version": reply.info.version,
     }

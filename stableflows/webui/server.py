@@ -57,8 +57,6 @@ class ServerConfig(BaseModel):
     """Pause between two looks at the progress."""
     megapixel_limit: float | None = Field(default=None, gt=0)
     """Million pixels that one picture may have on this server's memory; above it a plan warns."""
-    depth: int = Field(default=2, ge=1, le=8)
-    """Calls at the server at once: one renders, the others wait in its own queue."""
     max_response_bytes: int = Field(default=512 * 1024 * 1024, gt=0)
     max_image_pixels: int = Field(default=256_000_000, gt=0)
     """A picture of more pixels is refused before it is decoded."""
