@@ -31,6 +31,7 @@ class StageCall(Strict):
         after: the call whose output it continues, and `take`, which image of that output.
         input: index of the entry's input image that it continues, if it is the first stage.
         label: what a person reads in a list of task runs.
+        group: calls of one number need nothing loaded between them, and may overtake one another.
     """
 
     call_id: str
@@ -43,6 +44,7 @@ class StageCall(Strict):
     take: int = 0
     input: int | None = None
     label: str
+    group: int = 0
 
 
 @dataclass(frozen=True)
