@@ -71,6 +71,22 @@ class RenderRequest(BaseModel):
     again: str | None = Field(
         None, title="Again", description="A run id: that run's job once more, with its recorded seeds."
     )
+    resume: str | None = Field(
+        None, title="Resume", description="A run id: finish that run, into the same folder."
+    )
+    retry: str | None = Field(
+        None, title="Retry", description="A run id: as Resume, and what failed in it is made again."
+    )
+    fresh: bool = Field(False, title="Fresh", description="Render again what the store has, too.")
+    until: str | None = Field(
+        None,
+        title="Until",
+        description='Local time such as "07:00", after which no further request is sent; resume finishes.',
+        pattern=r"^([01]\d|2[0-3]):[0-5]\d$",
+    )
+    wait: bool = Field(
+        True, title="Wait", description="Wait while another run uses the server; else fail at once."
+    )
     run_config: RunConfig | None = Field(None, title="Run config", description="See docs/jobs.md.")
 
     @classmethod
