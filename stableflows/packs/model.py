@@ -9,7 +9,28 @@ from stableflows.config.base import Strict
 from stableflows.config.layers import Layer
 from stableflows.errors import Where
 
-__all__ = ["Globals", "PackEntry", "PromptPack", "Source"]
+__all__ = ["Globals", "PackEntry", "PromptPack", "Remark", "Source"]
+
+
+class Remark(str):
+    """A warning about a file: as text the whole message, and its parts for who wants them (the linter).
+
+    Attributes:
+        rule: a short name of what is warned of, such as `leaking-negative`.
+        message: the text without the place.
+        mend: what to do about it.
+    """
+
+    def __new__(cls, message: str, rule: str = "", where: Where | None = None, mend: str = "") -> Remark:
+        told = f"{message}; {mend}." if mend else f"{message}."
+        remark = super().__new__(cls, f"{where}: {told}" if where else message)
+        remark.rule, remark.where, remark.message, remark.mend = rule, where or Where(), message, mend
+        return remark
+
+    rule: str
+    where: Where
+    message: str
+    mend: str
 
 
 class Globals(Strict):
@@ -47,6 +68,7 @@ class PromptPack:
     Attributes:
         pack_id: what the pack declares, else its file's stem.
         layers: the config layers of the whole pack, lowest first.
+        format: what it was read as, in words: "block text", "CSV", ...
     """
 
     pack_id: str
@@ -55,6 +77,7 @@ class PromptPack:
     file: Path | None = None
     layers: tuple[Layer, ...] = ()
     globals: Globals = field(default_factory=Globals)
+    format: str = ""
 
 
 @dataclass(frozen=True)
@@ -64,7 +87,8 @@ class Source:
     Attributes:
         pipeline: the job file's pipeline config, as layers below those of the packs.
         run_config: the job file's run_config as it was written; validated by `stableflows.job`.
-        warnings: what was read as the format says, but may be meant otherwise; each with its place.
+        warnings: what was read as the format says, but may be meant otherwise; each with its place, most of
+            them a `Remark`.
     """
 
     packs: tuple[PromptPack, ...]
