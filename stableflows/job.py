@@ -14,7 +14,11 @@ from stableflows.config.layers import Layer, explain
 from stableflows.errors import InvalidInputs
 from stableflows.packs.model import Globals
 
-__all__ = ["EntrySpec", "Job", "JobItem", "Lora", "RunConfig"]
+__all__ = ["EntrySpec", "Job", "JobItem", "Lora", "RunConfig", "RunMode", "SubmittedAs"]
+
+
+RunMode = Literal["direct", "queue"]
+SubmittedAs = Literal["run", "run_now", "add_to_queue", "schedule", "ui", "cli", "api"]
 
 
 class Lora(Strict):
@@ -31,8 +35,8 @@ class Lora(Strict):
 class RunConfig(Strict):
     """How a job runs, and settings of the whole job, which win over pack and entry. None: left open."""
 
-    run_mode: Literal["direct", "queue"] = "direct"
-    source: Literal["run", "run_now", "add_to_queue", "schedule", "ui", "cli", "api"] = "cli"
+    run_mode: RunMode = "direct"
+    source: SubmittedAs = "cli"
     prompt_source: Literal["text", "pack", "image"] = "pack"
     prompt_pack_id: str | None = None
     config_hash: str | None = None

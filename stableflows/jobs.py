@@ -12,8 +12,8 @@ from pydantic import ValidationError
 
 from stableflows.config.base import Strict
 from stableflows.errors import InputError, Places
-from stableflows.job import Job
-from stableflows.request import Prepared, RenderRequest, prepare, prepare_job
+from stableflows.job import Job, RunMode, SubmittedAs
+from stableflows.request import Prepared, RenderRequest, prepare, prepare_job, with_mode
 from stableflows.run import history
 from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
@@ -52,8 +52,14 @@ def save_job(prepared: Prepared, root: Path) -> str:
     return prepared.job.job_id
 
 
-def load(request: RenderRequest) -> Prepared:
+def load(
+    request: RenderRequest, *, run_mode: RunMode = "direct", submitted: SubmittedAs | None = None
+) -> Prepared:
     """What a request asks for: packs or a prompt, a saved job, or an earlier run's job with its draws.
+
+    Args:
+        run_mode: how it will run; a saved job has that recorded already.
+        submitted: its source, unless a job file names one.
 
     Raises:
         InputError: it cannot be rendered, or is not there.
@@ -62,14 +68,15 @@ def load(request: RenderRequest) -> Prepared:
     if request.again is not None:
         plan = RunFolder.open(root, _folder_of(root, request.again)).plan()
         again = prepare_job(plan.job, inputs=inputs_folder(root), recorded=plan.draws)
-        return replace(again, server=request.server or plan.server.asked)
+        job = with_mode(again.job, run_mode, submitted)
+        return replace(again, job=job, server=request.server or plan.server.asked)
     if request.job is not None:
         saved = _read_job(root, request.job)
         loaded = prepare_job(
             saved.job, inputs=inputs_folder(root), places=saved.places, warnings=saved.warnings
         )
         return replace(loaded, server=request.server)
-    return replace(prepare(request), server=request.server)
+    return replace(prepare(request, run_mode=run_mode, submitted=submitted), server=request.server)
 
 
 def last_run(root: Path) -> str:

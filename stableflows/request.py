@@ -22,12 +22,12 @@ from stableflows.config.layers import Layer, explain
 from stableflows.entries import Entry, expand, read_job
 from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import InputImages
-from stableflows.job import Job, RunConfig
+from stableflows.job import Job, RunConfig, RunMode, SubmittedAs
 from stableflows.packs import free_text, read_sources
 from stableflows.seeds import Draws
 from stableflows.stages import StageType
 
-__all__ = ["Prepared", "RenderRequest", "parse_settings", "prepare", "prepare_job"]
+__all__ = ["Prepared", "RenderRequest", "parse_settings", "prepare", "prepare_job", "with_mode"]
 
 
 class RenderRequest(BaseModel):
@@ -36,40 +36,60 @@ class RenderRequest(BaseModel):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
     packs: tuple[str, ...] = Field(
-        (), title="Packs", description="Pack files, globs, pack lists, a job file."
+        (),
+        title="Packs",
+        description="Files with prompts, such as packs/demo.yaml or packs/*.yaml, on the machine that renders. "
+        "Or one job file. Clear this list if you write a prompt below.",
     )
-    prompt: str | None = Field(None, title="Prompt", description="A free-text prompt in place of packs.")
-    negative_prompt: str = Field("", title="Negative prompt", description="Of the free-text prompt.")
+    prompt: str | None = Field(None, title="Prompt", description="One prompt, in place of packs.")
+    negative_prompt: str = Field(
+        "", title="Negative prompt", description="What the prompt's picture should not show."
+    )
     inputs: tuple[str, ...] = Field(
-        (), title="Input images", description="Images to continue, where the first stage is not txt2img."
+        (),
+        title="Input images",
+        description="Image files to continue; then the first stage is img2img or upscale.",
     )
     stages: tuple[StageType, ...] | None = Field(
-        None, title="Stages", description="Exactly these stages run, in place of those that packs enable."
+        None,
+        title="Stages",
+        description="Exactly these run, in the order txt2img, img2img, upscale, adetailer. "
+        "Left out: as packs say.",
     )
     settings: dict[str, JsonValue] = Field(
         default_factory=dict,
         title="Settings",
-        description='Settings above all packs, such as {"txt2img": {"steps": 30}}.',
+        description='Above all packs, such as {"txt2img": {"steps": 30}}; docs/stages.md lists them.',
     )
     seed: Seed | None = Field(
-        None, title="Seed", description="Of every entry's first image; -1 draws anew. Left out: as packs say."
+        None,
+        title="Seed",
+        description="Of every entry's first image; -1 draws anew. "
+        "Left out: as packs say, else derived from the prompt.",
     )
     count: Annotated[int, Field(ge=1, le=1000)] | None = Field(
-        None, title="Images an entry", description="In place of what packs say."
+        None, title="Images an entry", description="From 1 to 1000. Left out: as packs say, else 1."
     )
     server: str | None = Field(
         None,
         title="Server",
-        description="URL or block name. Left out: STABLEFLOWS_SERVER, the block webui-server/default, "
-        "else the embedded sandbox.",
+        description="A WebUI's address, the name of a block webui-server, or sandbox. Left out: what the "
+        "worker's machine has configured, else the sandbox, which draws instead of rendering.",
     )
-    out: str = Field("outputs", title="Output folder", description="The folder that holds all runs.")
+    out: str = Field(
+        "outputs", title="Output folder", description="Where runs go, on the machine that renders."
+    )
     job: str | None = Field(
-        None, title="Job", description="Id of a saved job, in place of packs and settings."
+        None,
+        title="Saved job",
+        description="Id of a job saved in the output folder, in place of packs and settings; "
+        "commands fill it in.",
     )
-    title: str | None = Field(None, title="Title", description="What the run is called in Prefect.")
+    title: str | None = Field(None, title="Name of the run", description="As Prefect shows it.")
     again: str | None = Field(
-        None, title="Again", description="A run id: that run's job once more, with its recorded seeds."
+        None,
+        title="Again",
+        description="A run's id: its job once more, with the seeds that were drawn, into a new folder.",
     )
     resume: str | None = Field(
         None, title="Resume", description="A run id: finish that run, into the same folder."
@@ -127,8 +147,14 @@ class Prepared:
         return sum(call.n for call in self.calls if call.stage == last[call.entry])
 
 
-def prepare(request: RenderRequest) -> Prepared:
+def prepare(
+    request: RenderRequest, *, run_mode: RunMode = "direct", submitted: SubmittedAs | None = None
+) -> Prepared:
     """Read what is asked for, check it, and resolve everything that is random.
+
+    Args:
+        run_mode: how it will run, whatever a job file says.
+        submitted: recorded as its source, unless a job file names one.
 
     Raises:
         InputError: what was asked for cannot be rendered; InvalidInputs names everything at once.
@@ -155,9 +181,10 @@ def prepare(request: RenderRequest) -> Prepared:
     )
     draws = Draws()
     entries = expand(job, images=images, draw=draws, places=places)
-    warnings = (*source.warnings, *_idle_settings(request, entries), *_other_mode(job))
-    job = job.model_copy(update={"run_config": job.run_config.model_copy(update={"run_mode": "direct"})})
-    return Prepared(job, entries, schedule(entries), images, draws.made, warnings, places)
+    warnings = (*source.warnings, *_idle_settings(request, entries), *_other_mode(job, run_mode))
+    return Prepared(
+        with_mode(job, run_mode, submitted), entries, schedule(entries), images, draws.made, warnings, places
+    )
 
 
 def _idle_settings(request: RenderRequest, entries: Sequence[Entry]) -> list[str]:
@@ -167,10 +194,20 @@ def _idle_settings(request: RenderRequest, entries: Sequence[Entry]) -> list[str
     return [f"--set says something of {key}, which is off; --stages switches it on" for key in idle]
 
 
-def _other_mode(job: Job) -> list[str]:
-    if job.run_config.run_mode == "direct":
+def with_mode(job: Job, run_mode: RunMode, submitted: SubmittedAs | None = None) -> Job:
+    """The job, with how it runs as what is recorded of that."""
+    decided: dict[str, Any] = {"run_mode": run_mode}
+    if submitted and "source" not in job.run_config.model_fields_set:
+        decided["source"] = submitted
+    return job.model_copy(update={"run_config": job.run_config.model_copy(update=decided)})
+
+
+def _other_mode(job: Job, run_mode: RunMode) -> list[str]:
+    written = job.run_config.run_mode
+    if written == run_mode or "run_mode" not in job.run_config.model_fields_set:
         return []
-    return [f"the job's run_mode is {job.run_config.run_mode!r}; this command runs it directly"]
+    how = "runs it directly" if run_mode == "direct" else "puts it into the queue"
+    return [f"the job's run_mode is {written!r}; this command {how}"]
 
 
 def prepare_job(
