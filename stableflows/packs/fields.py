@@ -15,12 +15,17 @@ from stableflows.packs.document import kind
 from stableflows.packs.files import find_files
 from stableflows.packs.model import Globals
 
-__all__ = ["Around", "Label", "Names", "Read", "Settings", "gather", "input_files"]
+__all__ = ["Around", "Label", "Names", "Read", "Settings", "gather", "input_files", "label"]
 
 MAX_LABEL = 200
 
 
-def _label(value: Any) -> str:
+def label(value: Any) -> str:
+    """A name for people: one line, trimmed.
+
+    Raises:
+        ValueError: it is no text, empty, too long, or has more than one line.
+    """
     if not isinstance(value, str):
         raise ValueError(f"must be text, but is read as {kind(value)}; put it in quotes")
     text = value.strip()
@@ -44,7 +49,7 @@ def _names(value: Any) -> Any:
     return [value] if isinstance(value, str) else value
 
 
-Label = Annotated[str, BeforeValidator(_label)]
+Label = Annotated[str, BeforeValidator(label)]
 """A name for people: one line, trimmed."""
 Settings = Annotated[dict[str, Any], BeforeValidator(_mapping)]
 """A part of a pipeline config; its fields are looked at when the layers are merged."""

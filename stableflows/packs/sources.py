@@ -8,12 +8,14 @@ from dataclasses import replace
 from pathlib import Path
 
 from stableflows.errors import InputError, Where
+from stableflows.packs.a1111 import has_tags, read_a1111
 from stableflows.packs.document import read_document
 from stableflows.packs.fields import gather, input_files
-from stableflows.packs.files import find_files
+from stableflows.packs.files import find_files, read_text
 from stableflows.packs.job_file import JobFile, NamedPack, read_job
 from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.packs.prompts import faults
+from stableflows.packs.table import read_csv, read_tsv
 from stableflows.packs.text_pack import read_text_pack
 from stableflows.packs.yaml_pack import read_pack
 
@@ -32,11 +34,19 @@ def _read_structured(file: Path) -> Source | JobFile:
     return read_job(document)
 
 
+def _read_text(file: Path) -> Source:
+    """Block text; or, if a tag of AUTOMATIC1111's script stands in it, that script's lines."""
+    return read_a1111(file) if has_tags(read_text(file)) else read_text_pack(file)
+
+
 READERS: dict[str, Callable[[Path], Source | JobFile]] = {
     ".yaml": _read_structured,
     ".yml": _read_structured,
     ".json": _read_structured,
-    ".txt": read_text_pack,
+    ".txt": _read_text,
+    ".prompts": read_a1111,
+    ".csv": read_csv,
+    ".tsv": read_tsv,
 }
 """What reads a file, by its suffix in lower case."""
 

@@ -18,7 +18,7 @@ from pathlib import Path
 from stableflows.errors import InputError, Where
 from stableflows.packs.fields import gather
 from stableflows.packs.files import read_text
-from stableflows.packs.model import PackEntry, PromptPack, Source
+from stableflows.packs.model import PackEntry, PromptPack, Remark, Source
 from stableflows.packs.prompts import faults
 
 __all__ = ["read_text_pack"]
@@ -47,7 +47,7 @@ def read_text_pack(file: Path) -> Source:
         InvalidInputs: it has no entry, an entry has no prompt, or a prompt something unresolved.
     """
     errors: list[InputError] = []
-    warnings: list[str] = []
+    warnings: list[Remark] = []
     blocks: list[_Block] = []
     block: _Block | None = None
     for number, raw in enumerate(read_text(file).split("\n"), start=1):
@@ -67,17 +67,21 @@ def read_text_pack(file: Path) -> Source:
     if errors:
         raise gather(errors)
     warnings += _companion(file)
-    return Source((PromptPack(file.stem, file.stem, tuple(entries), file),), warnings=tuple(warnings))
+    pack = PromptPack(file.stem, file.stem, tuple(entries), file, format="block text")
+    return Source((pack,), warnings=tuple(warnings))
 
 
-def _add(block: _Block, line: str, where: Where, warnings: list[str]) -> None:
+def _add(block: _Block, line: str, where: Where, warnings: list[Remark]) -> None:
     if mark := NEGATIVE.match(line):
         block.negative.append(line[mark.end() :].strip())
         return
+    mend = ""
     if MEANT_AS_NEGATIVE.match(line):
-        warnings.append(f"{where}: counts as prompt; only 'neg:' makes a line negative.")
+        mend = "only 'neg:' makes a line negative"
     elif block.negative:
-        warnings.append(f"{where}: counts as prompt; below a 'neg:' line each negative line needs its own.")
+        mend = "below a 'neg:' line each negative line needs its own"
+    if mend:
+        warnings.append(Remark("counts as prompt", "leaking-negative", where, mend))
     block.positive.append(line)
 
 
@@ -92,7 +96,7 @@ def _entry(file: Path, block: _Block, errors: list[InputError]) -> PackEntry:
     )
 
 
-def _companion(file: Path) -> list[str]:
+def _companion(file: Path) -> list[Remark]:
     """A word on the `.json` of the same stem, in which StableNew keeps the pack's matrix and config."""
     companion = file.with_suffix(".json")
     if not companion.is_file():
@@ -103,4 +107,5 @@ def _companion(file: Path) -> list[str]:
     except (InputError, ValueError, RecursionError, TypeError):
         pass  # whatever it is, it is not read
     advice = "put settings into a YAML pack or a job file, or give them with --set"
-    return [f"{companion}: neither its matrix nor its config is read with {file.name}; {advice}."]
+    message = f"neither its matrix nor its config is read with {file.name}"
+    return [Remark(message, "companion", Where(companion), advice)]
