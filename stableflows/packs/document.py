@@ -40,11 +40,16 @@ QUOTE = (
 
 @dataclass(frozen=True)
 class Document:
-    """A file's data and the line of each value, by path."""
+    """A file's data and the line of each value, by path.
+
+    Attributes:
+        is_list: the file is a list, which stands in `data` under the key `entries`.
+    """
 
     file: Path
     data: dict[str, Any]
     lines: Mapping[FieldPath, int]
+    is_list: bool = False
 
     def layer(self, *prefix: str | int) -> Layer:
         """The mapping at `prefix` as a config layer."""
@@ -90,7 +95,7 @@ SCALARS: dict[str, Callable[[str], Any]] = {
 
 
 def read_document(file: Path) -> Document:
-    """A YAML file, or with the suffix .json a JSON file, whose top level is a mapping.
+    """A YAML file, or with the suffix .json a JSON file, whose top level is a mapping or a list.
 
     Raises:
         InvalidInputs: it is not valid, holds a key twice, a key that is no text, a control character, ...
@@ -105,13 +110,15 @@ def read_document(file: Path) -> Document:
         text = text.replace("\t", " ")
     builder = _Builder(file, text, json_rules=json_rules)
     try:
-        data = builder.build(_compose(text, file), ())
+        node = _compose(text, file)
+        is_list = isinstance(node, yaml.SequenceNode)
+        data = builder.build(node, ("entries",) if is_list else ())
     except RecursionError:
         raise InputError("is nested too deeply.", where=Where(file)) from None
     if builder.errors:
         raise InvalidInputs(builder.errors)
-    if isinstance(data, list):
-        raise InputError("is a list; put the line `entries:` above it.", where=Where(file, 1))
+    if is_list:
+        return Document(file, {"entries": data}, builder.lines, is_list=True)
     if not isinstance(data, dict):
         raise InputError("holds no mapping; a pack has the key `entries:`.", where=Where(file, 1))
     return Document(file, data, builder.lines)

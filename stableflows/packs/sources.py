@@ -13,6 +13,7 @@ from stableflows.packs.document import read_document
 from stableflows.packs.fields import gather, input_files
 from stableflows.packs.files import find_files, read_text
 from stableflows.packs.job_file import JobFile, NamedPack, read_job
+from stableflows.packs.listed import spread
 from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.packs.prompts import faults
 from stableflows.packs.table import read_csv, read_tsv
@@ -25,7 +26,10 @@ __all__ = ["READERS", "free_text", "read_sources"]
 def _read_structured(file: Path) -> Source | JobFile:
     document = read_document(file)
     if "packs" not in document.data:
-        return read_pack(document)
+        form = "JSON" if file.suffix.lower() == ".json" else "YAML"
+        source = read_pack(spread(document) if document.is_list else document)
+        form += ", a list of prompts" if document.is_list else ""
+        return replace(source, packs=tuple(replace(pack, format=form) for pack in source.packs))
     if "entries" in document.data:
         raise InputError(
             "a file has `packs` (a job or a list of packs) or `entries` (a pack), not both.",

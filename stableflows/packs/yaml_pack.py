@@ -28,7 +28,7 @@ from stableflows.packs.fields import Around, Label, Names, Read, Settings, gathe
 from stableflows.packs.model import Globals, PackEntry, PromptPack, Source
 from stableflows.packs.settle import settle
 
-__all__ = ["read_pack"]
+__all__ = ["ENTRY_KEYS", "read_pack"]
 
 
 class _Entry(Read):
@@ -59,6 +59,10 @@ class _Entry(Read):
         if not self.prompt and not self.inputs:
             raise ValueError("has neither a prompt nor inputs")
         return self
+
+
+ENTRY_KEYS = tuple(_Entry.model_fields)
+"""What an entry may say."""
 
 
 class _Pack(Read):
