@@ -1,4 +1,4 @@
-"""Calls: the requests that a job's plans come to, their order, and the next one from an output.
+"""Calls: the requests that a job's plans come to, and the next one from an output.
 
 A call is the unit of work, of identity and of retry: one request for one stage. n images of an entry are
 ceil(n / batch size) txt2img calls; each image then goes alone through the later stages.
@@ -16,7 +16,7 @@ from stableflows.entries import Entry
 from stableflows.payload import SourceImage, StageRequest, Texts, build_request
 from stableflows.stages import StageExecution, StageType
 
-__all__ = ["FirstSeeds", "StageCall", "calls_of", "next_request", "schedule"]
+__all__ = ["FirstSeeds", "StageCall", "calls_of", "next_request"]
 
 
 class StageCall(Strict):
@@ -53,11 +53,6 @@ class FirstSeeds:
 
     seed: int | None = None
     subseed: int | None = None
-
-
-def schedule(entries: Sequence[Entry]) -> tuple[StageCall, ...]:
-    """The calls of a job in the order in which they are to be sent: entry by entry, stage by stage."""
-    return tuple(call for entry in entries for call in calls_of(entry))
 
 
 def calls_of(entry: Entry) -> Iterator[StageCall]:

@@ -15,7 +15,7 @@ from typing import Annotated, Any
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
-from stableflows.calls import StageCall, schedule
+from stableflows.calls import StageCall
 from stableflows.config.flat import set_in
 from stableflows.config.generation import Seed
 from stableflows.config.layers import Layer, explain
@@ -24,6 +24,7 @@ from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import InputImages
 from stableflows.job import Job, RunConfig, RunMode, SubmittedAs
 from stableflows.packs import free_text, read_sources
+from stableflows.schedule import schedule
 from stableflows.seeds import Draws
 from stableflows.stages import StageType
 

@@ -17,7 +17,6 @@ import pytest
 from PIL import Image, ImageDraw
 from pydantic import BaseModel
 
-from stableflows.calls import schedule
 from stableflows.config import (
     ADetailerConfig,
     ADetailerUnit,
@@ -36,6 +35,7 @@ from stableflows.request import RenderRequest, prepare
 from stableflows.results import StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.sandbox import run_sandbox
+from stableflows.schedule import schedule
 from stableflows.server_state import ServerState, settle
 from stableflows.stage_runner import StageRunner
 from stableflows.webui.client import WebUIClient
