@@ -1,0 +1,127 @@
+"""One job at a server: an operating-system file lock named after the server, which dies with its holder.
+
+It is held per user and machine, so that a direct run and a queued one, with whatever Prefect API and output
+folder, keep apart. Who waits holds a second lock, so that the holder can see that somebody does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
+from hashlib import sha256
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from stableflows.errors import ServerError
+from stableflows.run.files import write_whole
+from stableflows.waiting import unless_cancelled
+
+__all__ = ["HOME_VARIABLE", "Holder", "ServerInUseError", "Slot", "home"]
+
+HOME_VARIABLE = "STABLEFLOWS_HOME"
+POLL = 0.5
+"""Seconds between two tries."""
+
+
+def home() -> Path:
+    """Where locks of this user are: `$STABLEFLOWS_HOME`, else `~/.stableflows`."""
+    return Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".stableflows")
+
+
+class ServerInUseError(ServerError):
+    """Another run of ours uses the server, and this one was not to wait."""
+
+
+class Holder(BaseModel):
+    """Who holds a slot; for people, the lock itself decides."""
+
+    model_config = ConfigDict(frozen=True, extra="ignore")
+
+    server: str
+    run_id: str
+    name: str
+    pid: int
+
+    def __str__(self) -> str:
+        return f"{self.name!r} ({self.run_id}, process {self.pid})"
+
+
+class Slot:
+    """The slot of one server."""
+
+    def __init__(self, server_identity: str) -> None:
+        self.server = server_identity
+        stem = home() / "slots" / sha256(server_identity.encode()).hexdigest()[:16]
+        self._held = FileLock(stem.with_suffix(".lock"))
+        self._next = FileLock(stem.with_suffix(".next"))
+        self._file = stem.with_suffix(".json")
+
+    def holder(self) -> Holder | None:
+        """Who wrote that it holds the slot; it may have died since."""
+        try:
+            return Holder.model_validate_json(self._file.read_bytes())
+        except (OSError, ValidationError):
+            return None
+
+    def somebody_waits(self) -> bool:
+        """Whether another run waits for this slot."""
+        if not _try(self._next):
+            return True
+        self._next.release()
+        return False
+
+    @asynccontextmanager
+    async def held(
+        self, *, run_id: str, name: str, wait: bool, cancel: asyncio.Event, say: Callable[[str], None]
+    ) -> AsyncIterator[None]:
+        """Hold the slot for the time of the block.
+
+        Args:
+            name: of the job, for who waits.
+            wait: wait for another run to end; told through `say`.
+
+        Raises:
+            ServerInUseError: another run holds it, and `wait` is false.
+            WaitCancelled: the run was cancelled while it waited.
+        """
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        if not _try(self._held):
+            holder = self.holder()
+            other = f"the run {holder}" if holder else "another run"
+            if not wait:
+                raise ServerInUseError(
+                    f"{other} uses {self.server}; without --no-wait this one would wait for it."
+                )
+            say(f"Waiting for {other}, which uses {self.server}")
+            await unless_cancelled(self._in_turn(), cancel)
+        try:
+            mine = Holder(server=self.server, run_id=run_id, name=name, pid=os.getpid())
+            write_whole(self._file, mine.model_dump_json().encode())
+            yield
+        finally:
+            self._file.unlink(missing_ok=True)
+            self._held.release()
+
+    async def _in_turn(self) -> None:
+        try:
+            await _acquired(self._next)
+            await _acquired(self._held)
+        finally:
+            self._next.release()
+
+
+async def _acquired(lock: FileLock) -> None:
+    while not _try(lock):  # noqa: ASYNC110 (another process holds it, and tells nobody)
+        await asyncio.sleep(POLL)
+
+
+def _try(lock: FileLock) -> bool:
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return False
+    return True
