@@ -8,7 +8,8 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
-from contextlib import AbstractContextManager, AsyncExitStack, nullcontext
+from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, nullcontext
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -21,32 +22,39 @@ from prefect.states import Cancelled, Completed, Failed
 from flows.hooks import HOOKS, Hooks, LogReporter, Reporter
 from flows.prefect_api import cancel_on_interrupt, watch_for_cancel
 from flows.server import serving
+from flows.stopping import moment, watch_for_stop
 from stableflows.bookkeeping import RunBook, plan_record
 from stableflows.calls import StageCall
 from stableflows.closing import Ending, RunFacts, close
 from stableflows.errors import ExitCode, ServerError, StableflowsError
 from stableflows.executor import execute
+from stableflows.forecast import forecast_hits
+from stableflows.identity import CallIdentity
 from stableflows.jobs import load, save_job
+from stableflows.mending import mend
 from stableflows.request import Prepared, RenderRequest
 from stableflows.results import BatchResult, ImageRecord, RunStatus, StageOutput
 from stableflows.run import manifest
 from stableflows.run.files import check_writable
 from stableflows.run.folder import RunFolder
 from stableflows.run.runlog import Event
+from stableflows.schedule import schedule
 from stableflows.server_state import ServerState, settle
+from stableflows.slot import Slot
 from stableflows.stage_runner import StageRunner
+from stableflows.store import Store
+from stableflows.waiting import WaitCancelled
 from stableflows.webui.client import WebUIClient
+from stableflows.webui.errors import CallFailed
 from tasks.around import PreflightTarget, preflight, report
 from tasks.stages import STAGE_TASKS
 
 __all__ = ["render"]
 
-DEPTH = 1
-"""Calls at the server at once."""
-
-
-class RunCancelled(StableflowsError):  # noqa: N818 (it is none)
-    """The run was cancelled before its first call."""
+DEPTH = 2
+"""Calls at the server at once: one renders, one waits there."""
+AHEAD = 2
+"""Calls that are prepared or recorded meanwhile."""
 
 
 def _interruptible(cancel: asyncio.Event) -> AbstractContextManager[None]:
@@ -97,7 +105,10 @@ class _Run:
         self.request = request
         self.hooks = hooks
         self.cancel = hooks.cancel
+        self.stop = asyncio.Event()
         self.reporter = reporter
+        self.flow_run_id = flow_run_id
+        self.store = Store(request.root)
         self.facts = RunFacts(
             root=request.root,
             run_id=uuid.uuid4().hex[:12],
@@ -109,30 +120,28 @@ class _Run:
 
     async def end_to_end(self) -> Ending:
         """Render, and write down what became of it, whatever happens."""
-        error: BaseException | None = None
-        result: BatchResult | None = None
-        try:
-            check_writable(self.request.root)
-            prepared = load(self.request)
-            self.facts.job = prepared.job
-            if prepared.calls:
-                await self._with_server(prepared)
-            else:
-                result = _nothing_to_do(prepared, self.request.root)
-        except RunCancelled:
-            pass
-        except asyncio.CancelledError:
-            task = asyncio.current_task()
-            if not self.cancel.is_set() or task is None:
+        async with AsyncExitStack() as stack:
+            error: BaseException | None = None
+            result: BatchResult | None = None
+            try:
+                check_writable(self.request.root)
+                for line in mend(self.request.root):
+                    self.reporter.say(line)
+                result = await self._render(load(self.request), stack)
+            except WaitCancelled:
+                pass
+            except asyncio.CancelledError:
+                task = asyncio.current_task()
+                if not self.cancel.is_set() or task is None:
+                    raise
+                task.uncancel()  # a second Ctrl-C: what is under way is given up, what is done is kept
+            except StableflowsError as caught:
+                error = caught
+            except Exception as fault:
+                close(self.facts, error=fault)
                 raise
-            task.uncancel()  # a second Ctrl-C: what is under way is given up, what is done is written down
-        except StableflowsError as caught:
-            error = caught
-        except Exception as fault:
-            close(self.facts, error=fault)
-            raise
-        ending = close(self.facts, error=error, cancelled=self.cancel.is_set(), result=result)
-        await self._report(ending)
+            ending = close(self.facts, error=error, cancelled=self.cancel.is_set(), result=result)
+            await self._report(ending)
         return ending
 
     async def _report(self, ending: Ending) -> None:
@@ -142,59 +151,127 @@ class _Run:
         if ending.outcome.error:
             self.book.log.emit(Event.ERROR, error=ending.outcome.error)
         if ending.status is RunStatus.CANCELLED:
-            self.book.log.emit(Event.EARLY_EXIT, reason="cancelled")
+            self.book.log.emit(Event.EARLY_EXIT, reason=self.facts.stopped or "cancelled")
         self.book.log.emit(
             Event.RUN_COMPLETE, status=ending.status, failed=done.failed, images=done.image_count
         )
         await report(done, ending.folder.gallery_file)
 
-    async def _with_server(self, prepared: Prepared) -> None:
+    async def _render(self, prepared: Prepared, folder_lock: AsyncExitStack) -> BatchResult | None:
+        """What is to be done of a job, at its server; a result only where there is no folder to compose it
+        from.
+
+        Args:
+            folder_lock: takes the lock of the run's folder, held until the run's last line is written.
+        """
+        self.facts.job = prepared.job
+        if not prepared.calls:
+            return _nothing_to_do(prepared, self.request.root)
+        done: dict[str, StageOutput | None] = {}
+        if earlier := prepared.continued:
+            self.facts.run_id, self.facts.resumed = earlier.plan.run_id, True
+            folder_lock.enter_context(earlier.folder.held())
+            earlier.folder.begin_again()
+            self.facts.flow_run_ids = (*earlier.folder.flow_run_ids(), self.flow_run_id)
+            self.facts.folder = earlier.folder
+            done = await asyncio.to_thread(earlier.done, prepared.calls, self.store, self.reporter.say)
+            if len(done) == len(prepared.calls):
+                self.reporter.say("Nothing is left to be done.")
+                return None
         async with AsyncExitStack() as stack:
             config, sandbox = await stack.enter_async_context(serving(prepared.server, self.reporter.say))
+            if not sandbox:  # which is this process's own
+                await stack.enter_async_context(self._slot(config.server_identity, prepared))
             client = await stack.enter_async_context(WebUIClient(config))
-            target = PreflightTarget(
-                client,
-                prepared.entries,
-                root=self.request.root,
-                sandbox=sandbox,
-                cancel=self.cancel,
-                say=self.reporter.say,
-            )
-            check: Task[Any, Any] = preflight
-            state: State[Any] = await check(target, return_state=True)
-            if state.is_cancelled():
-                raise RunCancelled("cancelled")
-            server = await state.aresult()
-            for warning in (*prepared.warnings, *server.warnings):
-                self.reporter.say(f"Warning: {warning}")
-            self._open(prepared, client, server)
-            try:
-                await execute(prepared.calls, self._call, cancel=self.cancel, depth=DEPTH)
-            finally:
-                await self._put_back(client, server)
+            server = await self._preflight(prepared, client, sandbox)
+            await self._with_server(prepared, client, server, done, folder_lock)
+        return None
 
-    def _open(self, prepared: Prepared, client: WebUIClient, server: ServerState) -> None:
+    def _slot(self, server_identity: str, prepared: Prepared) -> AbstractAsyncContextManager[None]:
+        return Slot(server_identity).held(
+            run_id=self.facts.run_id,
+            name=prepared.job.name,
+            wait=self.request.wait,
+            cancel=self.cancel,
+            say=self.reporter.say,
+        )
+
+    async def _preflight(self, prepared: Prepared, client: WebUIClient, sandbox: bool) -> ServerState:
+        target = PreflightTarget(
+            client,
+            prepared.entries,
+            root=self.request.root,
+            sandbox=sandbox,
+            cancel=self.cancel,
+            say=self.reporter.say,
+        )
+        check: Task[Any, Any] = preflight
+        state: State[Any] = await check(target, return_state=True)
+        if state.is_cancelled():
+            raise WaitCancelled
+        server: ServerState = await state.aresult()
+        for warning in (*prepared.warnings, *server.warnings):
+            self.reporter.say(f"Warning: {warning}")
+        return server
+
+    async def _with_server(
+        self,
+        prepared: Prepared,
+        client: WebUIClient,
+        server: ServerState,
+        done: dict[str, StageOutput | None],
+        folder_lock: AsyncExitStack,
+    ) -> None:
+        entries = settle(prepared.entries, server.options)
+        server.will_override(entries)
+        identity = CallIdentity(entries, server)
+        hits: frozenset[str] = frozenset()
+        if not self.request.fresh:
+            hits = await asyncio.to_thread(forecast_hits, prepared.calls, identity, self.store, done)
+        calls = schedule(entries, loaded=server.loaded, canonical=server.canonical, done={*hits, *done})
+        prepared = replace(prepared, entries=entries, calls=calls)
+        folder = self.facts.folder or self._new_folder(prepared, server, folder_lock)
+        self.book = RunBook(folder, self.hooks.callback)
+        self.book.run_started(
+            self.facts.run_id, prepared.job, calls=len(calls) - len(done), flow_run_id=self.flow_run_id
+        )
+        self.runner = StageRunner(
+            client=client,
+            identity=identity,
+            images=prepared.images,
+            folder=folder,
+            store=self.store,
+            cancel=self.cancel,
+            on_state=self.reporter.state,
+            depth=DEPTH,
+            fresh=self.request.fresh,
+        )
+        self.reporter.planned(prepared, server, folder)
+        stopping = asyncio.create_task(self._watch_for_stop(folder))
+        try:
+            await execute(calls, self._call, stop=self.stop, done=done, at_once=DEPTH + AHEAD)
+        finally:
+            stopping.cancel()
+            await asyncio.gather(stopping, return_exceptions=True)
+            await self._put_back(client, server)
+
+    def _new_folder(self, prepared: Prepared, server: ServerState, lock: AsyncExitStack) -> RunFolder:
         """Everything that must be on disk before the first generating request."""
         now = datetime.now().astimezone()
-        entries = settle(prepared.entries, server.options)
         save_job(prepared, self.request.root)
         run_id = self.facts.run_id
         folder = RunFolder.create(self.request.root, prepared.job.name, run_id, now)
-        folder.write_plan(plan_record(prepared, entries, server, run_id=run_id, created=now.astimezone(UTC)))
-        self.facts.folder = folder
-        server.will_override(entries)
-        self.book = RunBook(folder, self.hooks.callback)
-        self.book.run_started(run_id, prepared.job, len(prepared.calls))
-        self.runner = StageRunner(
-            client=client,
-            server=server,
-            entries=entries,
-            images=prepared.images,
-            folder=folder,
-            cancel=self.cancel,
-            on_state=self.reporter.state,
+        lock.enter_context(folder.held())
+        folder.write_plan(
+            plan_record(prepared, prepared.entries, server, run_id=run_id, created=now.astimezone(UTC))
         )
-        self.reporter.planned(prepared, server, folder)
+        self.facts.folder = folder
+        return folder
+
+    async def _watch_for_stop(self, folder: RunFolder) -> None:
+        until = self.request.until
+        at = moment(until, datetime.now().astimezone()) if until else None
+        self.facts.stopped = await watch_for_stop(folder, at, stop=self.stop, cancel=self.cancel)
 
     async def _call(self, call: StageCall, before: ImageRecord | None) -> StageOutput | None:
         """Run one call as a task run, and record how it ended.
@@ -204,6 +281,7 @@ class _Run:
         """
         assert self.runner  # noqa: S101 (calls begin when it is there)
         assert self.book  # noqa: S101
+        self.runner.door.stand(call.call_id)
         self.book.call_started(call)
         self.reporter.started(call)
         state: State[Any] = await STAGE_TASKS[call.stage_type](self.runner, call, before, return_state=True)
@@ -225,8 +303,15 @@ class _Run:
         return None
 
     async def _put_back(self, client: WebUIClient, server: ServerState) -> None:
+        """Put the server's options back, unless another run of ours waits for it: that one starts from the
+        same originals, and would only load its checkpoint once more."""
+        if Slot(server.config.server_identity).somebody_waits():
+            return
         try:
             await server.changes.put_back(client)
+        except CallFailed as error:  # a checkpoint that is gone, for instance: it will not come back
+            self.reporter.say(f"Warning: the server's options could not be put back: {error}")
+            server.changes.forget()
         except ServerError as error:
             self.reporter.say(
                 f"Warning: the server's options could not be put back: {error} The next run does it."

@@ -1,4 +1,4 @@
-"""`python -m flows.run PACK...`: render prompt packs directly, in this process.
+"""`python -m flows.run PACK...`: render prompt packs in this process, or put them into the queue.
 
 `--help` and `--plan` import neither Prefect nor the WebUI client.
 """
@@ -20,9 +20,12 @@ from rich.text import Text
 
 from flows.command import main, refused
 from flows.server import check_server
+from flows.submit import Priority, decide_mode, named, show, submit
 from stableflows.budget import disk_warnings
 from stableflows.errors import ExitCode, InputError, StableflowsError
-from stableflows.jobs import last_run, load, save_job
+from stableflows.job import SubmittedAs
+from stableflows.jobs import find_run, last_run, last_unfinished, load, save_job
+from stableflows.mending import mend
 from stableflows.request import Prepared, RenderRequest, parse_settings
 from stableflows.run.files import check_writable
 from stableflows.stages import StageType
@@ -72,8 +75,18 @@ def run(
     plan: bool = False,
     json_output: Annotated[bool, Parameter(name="--json")] = False,
     again: bool = False,
+    resume: Annotated[list[str] | None, Parameter(consume_multiple=True)] = None,
+    retry: str | None = None,
+    fresh: bool = False,
+    until: str | None = None,
+    no_wait: bool = False,
+    direct: bool = False,
+    queue: bool = False,
+    priority: Priority = Priority.DEFAULT,
+    name: str | None = None,
+    now: bool = False,
 ) -> int:
-    """Render prompt packs, or a prompt, and wait for the images.
+    """Render prompt packs, or a prompt, and wait for the images; or queue them.
 
     Parameters
     ----------
@@ -104,13 +117,38 @@ def run(
         Print the outcome (or, with --plan, the plan) as JSON and nothing else.
     again:
         Run the last job again, with its recorded seeds, on the server that was named then.
+    resume:
+        Finish an earlier run into its own folder, by its id: the last unfinished one, if none is named.
+    retry:
+        As --resume RUN, and make again what failed in it.
+    fresh:
+        Render everything, also what the store has.
+    until:
+        A time such as 07:00, after which nothing further is sent; --resume makes the rest.
+    no_wait:
+        Fail, instead of waiting, while another run uses the server.
+    direct:
+        Render in this process. This is the default, unless the variable STABLEFLOWS_RUN_MODE says queue.
+    queue:
+        Put it into the queue of `stableflows up`, as it is now, and return.
+    priority:
+        Of a queued job: urgent goes before default, and nightly comes last.
+    name:
+        What the job is called; left out, after its packs.
+    now:
+        With --queue: into urgent, and a paused queue goes on.
     """
     # With --json, standard output is for the JSON alone.
     console = Console(stderr=json_output, highlight=False)
     try:
         others = (packs, prompt, negative_prompt, stages, settings, inputs, seed is not None, count)
-        if again and any(others):
-            raise InputError("--again runs the last job as it was; only --server and --out go with it.")
+        earlier = _earlier(out.expanduser().resolve(), again, resume, retry)
+        if earlier and any(others):
+            [option] = earlier
+            raise InputError(f"--{option} takes the job as it was; packs and settings do not go with it.")
+        run_mode = decide_mode(direct=direct, queue=queue)
+        if run_mode == "direct" and (now or priority is not Priority.DEFAULT):
+            raise InputError("--now and --priority are for a queued job; add --queue.")
         check_server(server)
         request = RenderRequest.of(
             packs=packs,
@@ -123,11 +161,18 @@ def run(
             count=count,
             server=server,
             out=str(out),
-            again=last_run(out.expanduser().resolve()) if again else None,
+            fresh=fresh,
+            until=until,
+            wait=not no_wait,
+            **earlier,
         )
-        prepared = load(request)
+        source: SubmittedAs = "run_now" if now else "add_to_queue" if run_mode == "queue" else "cli"
+        prepared = named(load(request, run_mode=run_mode, submitted=source), name)
         if plan:
             return _plan(prepared, request, console, json_output)
+        if run_mode == "queue":
+            snapshot = _snapshot(request, prepared)
+            return show(submit(snapshot, prepared, priority=priority, now=now, console=console), json_output)
         ending = _render(_snapshot(request, prepared), console)
     except StableflowsError as error:
         return refused(error, json_output)
@@ -142,11 +187,38 @@ def _snapshot(request: RenderRequest, prepared: Prepared) -> RenderRequest:
     Raises:
         InputError: the output folder cannot be written.
     """
-    if request.again is not None:
-        return request
+    if request.again or request.resume or request.retry:
+        return request.model_copy(update={"out": str(request.root)})
     check_writable(request.root)
-    job_id = save_job(prepared, request.root)
-    return RenderRequest(job=job_id, title=prepared.job.name, server=request.server, out=str(request.root))
+    return RenderRequest(
+        job=save_job(prepared, request.root),
+        title=prepared.job.name,
+        server=request.server,
+        out=str(request.root),
+        fresh=request.fresh,
+        until=request.until,
+        wait=request.wait,
+    )
+
+
+def _earlier(root: Path, again: bool, resume: Sequence[str] | None, retry: str | None) -> dict[str, str]:
+    """The earlier run that is meant: which option names it, and the run's id; empty for a new job.
+
+    Raises:
+        InputError: several options name one, or there is no such run.
+    """
+    given = {"again": again, "resume": resume is not None, "retry": retry is not None}
+    if not any(given.values()):
+        return {}
+    if sum(given.values()) > 1 or len(resume or ()) > 1:
+        raise InputError("name one earlier run, with one of --again, --resume and --retry.")
+    for line in mend(root):  # it may be the run that is meant
+        sys.stderr.write(f"{line}\n")
+    if again:
+        return {"again": last_run(root)}
+    if retry is not None:
+        return {"retry": find_run(root, retry).run_id}
+    return {"resume": find_run(root, resume[0]).run_id if resume else last_unfinished(root)}
 
 
 def _render(request: RenderRequest, console: Console) -> Ending:

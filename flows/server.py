@@ -154,7 +154,7 @@ def sandbox_server() -> Iterator[ServerConfig]:
 
     # Slow enough to see what happens, fast enough for a demo.
     with run_sandbox(SandboxSettings(step_seconds=0.01, load_seconds=0.3)) as sandbox:
-        yield ServerConfig(base_url=sandbox.url, name="sandbox", poll_seconds=0.2)
+        yield ServerConfig(base_url=sandbox.url, name="sandbox", identity="sandbox", poll_seconds=0.2)
 
 
 @asynccontextmanager

@@ -86,9 +86,14 @@ class RunBook:
         self.log = RunLog(folder.log_file, callback)
         self._started: dict[str, str] = {}
 
-    def run_started(self, run_id: str, job: Job, calls: int) -> None:
+    def run_started(self, run_id: str, job: Job, *, calls: int, flow_run_id: str) -> None:
         self.log.emit(
-            Event.RUN_START, run_id=run_id, job_id=job.job_id, config_hash=job.config_hash, calls=calls
+            Event.RUN_START,
+            run_id=run_id,
+            job_id=job.job_id,
+            config_hash=job.config_hash,
+            calls=calls,
+            flow_run_id=flow_run_id,
         )
 
     def call_started(self, call: StageCall) -> None:

@@ -36,6 +36,8 @@ class RunFacts:
         folder: None until the server passed preflight.
         flow_run_ids: all Prefect flow runs that it spans.
         started: by the monotonic clock, in seconds.
+        resumed: an earlier run was taken up again.
+        stopped: why the run ended before its end without a cancel ("until 07:00", "paused").
     """
 
     root: Path
@@ -45,6 +47,8 @@ class RunFacts:
     folder: RunFolder | None = None
     flow_run_ids: tuple[str, ...] = ()
     started: float = field(default_factory=time.monotonic)
+    resumed: bool = False
+    stopped: str | None = None
 
     @property
     def seconds(self) -> float:
@@ -71,6 +75,7 @@ def close(
     """
     if facts.folder is not None:
         result = manifest.compose(facts.folder)
+    cancelled = cancelled or bool(facts.stopped and result and result.unfinished)
     status = _status(error, cancelled, result)
     message = str(error) or type(error).__name__ if error else _failed(result)
     if facts.folder is not None:
@@ -78,7 +83,8 @@ def close(
     if facts.root.is_dir():  # else nothing could be written at all, which is the error
         history.append(facts.root, _line(facts, status, message, result))
     outcome = Outcome(error=message) if error else Outcome(result=result)
-    return Ending(outcome, _code(error, status), status, message or _done(status, result), facts.folder)
+    said = message or _done(status, result, facts.stopped)
+    return Ending(outcome, _code(error, status), status, said, facts.folder)
 
 
 def _status(error: BaseException | None, cancelled: bool, result: BatchResult | None) -> RunStatus:
@@ -103,10 +109,13 @@ def _failed(result: BatchResult | None) -> str | None:
     return f"{result.failed} of {result.total_entries} entries failed"
 
 
-def _done(status: RunStatus, result: BatchResult | None) -> str:
+def _done(status: RunStatus, result: BatchResult | None, stopped: str | None) -> str:
     images = result.image_count if result else 0
     done = f"{images} image{'' if images == 1 else 's'}"
-    return f"Cancelled; {done} finished" if status is RunStatus.CANCELLED else f"All rendered: {done}"
+    if status is not RunStatus.CANCELLED:
+        return f"All rendered: {done}"
+    how = f"Stopped ({stopped})" if stopped else "Cancelled"
+    return f"{how}; {done} finished, --resume makes the rest"
 
 
 def _line(
@@ -127,5 +136,6 @@ def _line(
         prompt_pack_id=run_config.prompt_pack_id,
         config_hash=job.config_hash if job else None,
         duration=facts.seconds,
+        resumed=facts.resumed,
         result=result.brief() if result else None,
     )

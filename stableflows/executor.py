@@ -1,12 +1,15 @@
 """One asyncio executor: sends calls in their order, each when the one it continues is done.
 
-Never more than `depth` calls are under way. A call that fails costs only the calls that continue it.
+A few calls are under way at once: while the server renders, the next ones are prepared, and finished ones
+are recorded. How many of them are at the server is the door's affair (`stableflows.door`). A call that fails
+costs only the calls that continue it.
 """
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 
 from stableflows.calls import StageCall
 from stableflows.results import ImageRecord, StageOutput
@@ -18,46 +21,79 @@ RunCall = Callable[[StageCall, ImageRecord | None], Awaitable[StageOutput | None
 
 
 async def execute(
-    calls: Sequence[StageCall], run_call: RunCall, *, cancel: asyncio.Event, depth: int = 1
+    calls: Sequence[StageCall],
+    run_call: RunCall,
+    *,
+    stop: asyncio.Event,
+    done: Mapping[str, StageOutput | None] | None = None,
+    at_once: int = 1,
 ) -> None:
     """Run every call that can be run.
 
     Args:
-        calls: in the order in which they are to be sent, each behind the one that it continues.
+        calls: in the order in which they are to be sent, each behind the one that it continues. A call that
+            must wait may be overtaken, but only by calls of its group.
         run_call: what is done for each; it keeps its own record, and raises only what ends the run.
-        cancel: once set, no further call starts; those under way are awaited.
-        depth: calls under way at most.
+        stop: once set, no further call starts; those under way are awaited.
+        done: calls that are done already, by their id, and what they brought; None for one that failed.
+        at_once: calls under way at most.
     """
-    waiting = list(calls)
+    waiting = _Waiting(calls, done or {})
     running: dict[asyncio.Task[StageOutput | None], StageCall] = {}
-    outputs: dict[str, StageOutput | None] = {}
     try:
-        while waiting or running:
-            while len(running) < depth and not cancel.is_set():
-                call = _next_ready(waiting, outputs)
-                if call is None:
+        while True:
+            while len(running) < at_once and not stop.is_set():
+                ready = waiting.take()
+                if ready is None:
                     break
-                before = outputs[call.after] if call.after else None
-                source = before.images[call.take] if before else None
-                running[asyncio.ensure_future(run_call(call, source))] = call
+                running[asyncio.ensure_future(run_call(*ready))] = ready[0]
             if not running:
-                return  # cancelled, or all that is left continues what failed
-            done, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
-            for task in done:
-                outputs[running.pop(task).call_id] = task.result()
+                return  # stopped, or all that is left continues what failed
+            ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
+            for task in ended:
+                waiting.ended(running.pop(task).call_id, task.result())
     finally:
         for task in running:
             task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
 
 
-def _next_ready(waiting: list[StageCall], outputs: dict[str, StageOutput | None]) -> StageCall | None:
-    """Take the first call whose predecessor is done; drop those whose predecessor failed."""
-    for call in list(waiting):
-        if call.after is None or outputs.get(call.after) is not None:
-            waiting.remove(call)
-            return call
-        if call.after in outputs:  # it failed: so has everything that continues it
-            waiting.remove(call)
-            outputs[call.call_id] = None
-    return None
+class _Waiting:
+    """The calls that have not been started, and the images of those that are done, as long as one continues
+    them."""
+
+    def __init__(self, calls: Sequence[StageCall], done: Mapping[str, StageOutput | None]) -> None:
+        self._calls = deque(call for call in calls if call.call_id not in done)
+        self._followers = Counter(call.after for call in self._calls if call.after)
+        self._done: dict[str, StageOutput | None] = {}
+        for call_id, output in done.items():
+            self.ended(call_id, output)
+
+    def take(self) -> tuple[StageCall, ImageRecord | None] | None:
+        """The next call that can be started, with the image that it continues; None if there is none now."""
+        while (place := self._first_ready()) is not None:
+            call = self._calls[place]
+            del self._calls[place]
+            if call.after is None:
+                return call, None
+            before = self._done[call.after]
+            self._followers[call.after] -= 1
+            if not self._followers[call.after]:
+                del self._done[call.after]
+            if before is not None:
+                return call, before.images[call.take]
+            self.ended(call.call_id, None)  # what it continues failed, and so has it
+        return None
+
+    def ended(self, call_id: str, output: StageOutput | None) -> None:
+        if self._followers[call_id]:
+            self._done[call_id] = output
+
+    def _first_ready(self) -> int | None:
+        """The place in line of the first call of the foremost group that waits for no other."""
+        for place, call in enumerate(self._calls):
+            if call.group != self._calls[0].group:
+                break
+            if call.after is None or call.after in self._done:
+                return place
+        return None

@@ -28,6 +28,8 @@ class BrokenModels:
         """Args: loaded: the checkpoint that the server has loaded, by any of its names."""
         self._loaded = loaded
         self._failed: dict[Models, CheckpointLoadFailed] = {}
+        self.failures = 0
+        """How often a load has failed; what was under way meanwhile cannot be trusted."""
 
     def refuse(self, body: Mapping[str, Any]) -> None:
         """Raises: CheckpointLoadFailed: the models that `body` names could not be loaded before."""
@@ -51,6 +53,7 @@ class BrokenModels:
         """
         models = _models(body)
         self._failed[models] = error
+        self.failures += 1
         unfit = {name for _, name in models} | {self._loaded}
         for other in server.names.checkpoints:
             if unfit & set(checkpoint_names(other)):

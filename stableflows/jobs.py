@@ -11,14 +11,19 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from stableflows.config.base import Strict
+from stableflows.continued import Continued
 from stableflows.errors import InputError, Places
 from stableflows.job import Job, RunMode, SubmittedAs
 from stableflows.request import Prepared, RenderRequest, prepare, prepare_job, with_mode
 from stableflows.run import history
 from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
+from stableflows.server_state import settle
 
-__all__ = ["inputs_folder", "last_run", "load", "save_job"]
+__all__ = ["find_run", "inputs_folder", "last_run", "last_unfinished", "load", "save_job"]
+
+FEWEST_LETTERS = 4
+"""Of a run's id that name it."""
 
 
 class Snapshot(Strict):
@@ -79,6 +84,34 @@ def load(
     return replace(prepare(request, run_mode=run_mode, submitted=submitted), server=request.server)
 
 
+def _continued(request: RenderRequest, folder: RunFolder) -> Prepared:
+    plan = folder.plan()
+    prepared = prepare_job(plan.job, inputs=inputs_folder(request.root), recorded=plan.draws)
+    if {call.call_id for call in prepared.calls} != {call.call_id for call in plan.calls}:
+        raise InputError(
+            f"{folder.plan_file} was planned by a version that divided the job otherwise; "
+            f"run it anew with --again, which takes what is rendered from the store."
+        )
+    return replace(
+        prepared,
+        entries=settle(prepared.entries, plan.server.settled),
+        server=request.server or plan.server.asked,
+        continued=Continued(folder, plan, retry=request.retry is not None),
+    )
+
+
+def last_unfinished(root: Path) -> str:
+    """The id of the last run that ended before its end.
+
+    Raises:
+        InputError: there is none.
+    """
+    for line in reversed(history.read(root)):
+        if line.result and line.result.unfinished:
+            return line.run_id
+    raise InputError(f"there is no unfinished run in {root}.")
+
+
 def last_run(root: Path) -> str:
     """The id of the run that ended last.
 
@@ -91,15 +124,28 @@ def last_run(root: Path) -> str:
     return line.run_id
 
 
-def _folder_of(root: Path, run_id: str) -> str:
-    for line in history.read(root):
-        if line.run_id == run_id and line.result:
-            return Path(line.result.output_dir).name
-    raise InputError(
-        f"there is no run {run_id!r} in {root}.",
-        allowed=[line.run_id for line in history.read(root)],
-        value=run_id,
-    )
+def find_run(root: Path, name: str) -> history.HistoryLine:
+    """The run of that id, beginning of an id, or folder name.
+
+    Raises:
+        InputError: there is none, or several.
+    """
+    lines = [line for line in history.read(root) if line.result]
+    found = [line for line in lines if name in (line.run_id, _folder_name(line))]
+    found = found or [line for line in lines if line.run_id.startswith(name) and len(name) >= FEWEST_LETTERS]
+    if len(found) == 1:
+        return found[0]
+    known = [line.run_id for line in found or lines]
+    what = f"{name!r} is the beginning of several runs'" if found else f"there is no run {name!r} in {root}."
+    raise InputError(what, allowed=known, value=name)
+
+
+def _folder_of(root: Path, name: str) -> str:
+    return _folder_name(find_run(root, name))
+
+
+def _folder_name(line: history.HistoryLine) -> str:
+    return Path(line.result.output_dir).name if line.result else ""
 
 
 def _read_job(root: Path, job_id: str) -> Snapshot:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,19 +63,14 @@ class KeyContext:
         return f"{kind}:{known}" if known else f"{kind}:{name}@{self.server}"
 
 
-def call_key(
-    request: StageRequest, context: KeyContext, networks: Mapping[tuple[str, str], str | None] | None = None
-) -> str:
+def call_key(request: StageRequest, context: KeyContext, networks: Collection[tuple[str, str]] = ()) -> str:
     """The key of a call.
 
     Args:
         request: with images as references to their content, never as base64 or paths.
-        networks: the LoRAs and embeddings that its prompts name, with the hash if one is known.
+        networks: (kind, name) of the LoRAs and embeddings that its prompts name.
     """
-    used = {
-        f"{kind}:{name}": found or context.identity(kind, name)
-        for (kind, name), found in (networks or {}).items()
-    }
+    used = {f"{kind}:{name}": context.identity(kind, name) for kind, name in networks}
     identity = {
         "version": KEY_VERSION,
         "stage": request.stage_type.value,

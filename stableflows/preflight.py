@@ -13,12 +13,13 @@ from stableflows.config.base import named_fields
 from stableflows.embeddings import embedding_tags
 from stableflows.entries import Entry, place_of
 from stableflows.errors import InputError, InvalidInputs, Where
+from stableflows.network_hashes import network_hashes
 from stableflows.sdnext_faults import schedule_faults
-from stableflows.server_state import OptionChanges, ServerState
+from stableflows.server_state import OptionChanges, ServerState, listed_hashes
 from stableflows.silent_faults import positive_prompts, silent_faults, written_prompts
 from stableflows.webui.capabilities import Capabilities, Family
 from stableflows.webui.client import WebUIClient
-from stableflows.webui.errors import CallFailed, NotReady
+from stableflows.webui.errors import NotReady
 from stableflows.webui.kinds import NameKind
 from stableflows.webui.names import NotFound, ServerNames, load_names
 from stableflows.webui.prompts import lora_tags
@@ -75,13 +76,13 @@ async def preflight(
         await client.wait_idle(math.inf)
     capabilities = await client.probe()
     await client.refresh()
-    await _put_back_leftovers(client, root, say)
     names = await load_names(client)
-    options = await client.options()
+    changes = OptionChanges.of(root, client.config.server_identity, await client.options())
+    options = changes.before
     problems = check_names(entries, names, capabilities)
     if problems:
         raise InvalidInputs(problems)
-    changes = OptionChanges.of(root, client.config.server_identity, options)
+    hashes = listed_hashes(names) | await network_hashes(client, entries, names, options, say)
     return ServerState(
         config=client.config,
         capabilities=capabilities,
@@ -89,6 +90,7 @@ async def preflight(
         options=options,
         pixel_options=pixel_options(options, capabilities.family),
         changes=changes,
+        hashes=hashes,
         sandbox=sandbox,
         warnings=(
             *_embedding_warnings(entries, names),
@@ -108,17 +110,6 @@ def _embedding_warnings(entries: tuple[Entry, ...], names: ServerNames) -> list[
         if _may_fit_later(use, entry, names)
     }
     return sorted(found)
-
-
-async def _put_back_leftovers(client: WebUIClient, root: Path, say: Callable[[str], None]) -> None:
-    """What a run that was killed left changed is put back first: what this job leaves open is taken from
-    the server's options, and must not be that run's."""
-    leftovers = OptionChanges.of(root, client.config.server_identity, {})
-    try:
-        await leftovers.put_back(client)
-    except CallFailed as error:  # a checkpoint that is gone, for instance: it will not come back
-        say(f"Warning: what an earlier run changed at the server could not be put back: {error}")
-        leftovers.forget()
 
 
 def check_names(

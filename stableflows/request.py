@@ -19,6 +19,7 @@ from stableflows.calls import StageCall
 from stableflows.config.flat import set_in
 from stableflows.config.generation import Seed
 from stableflows.config.layers import Layer, explain
+from stableflows.continued import Continued
 from stableflows.entries import Entry, expand, read_job
 from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import InputImages
@@ -140,6 +141,8 @@ class Prepared:
     places: tuple[Places, ...] = ()
     server: str | None = None
     """What the request, or the run that is repeated, named the server."""
+    continued: Continued | None = None
+    """The run that is taken up again; None for a new one."""
 
     @property
     def image_count(self) -> int:

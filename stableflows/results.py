@@ -90,6 +90,9 @@ class EntryStatus(StrEnum):
     NOT_REACHED = "not_reached"
 
 
+UNFINISHED = frozenset({EntryStatus.CANCELLED, EntryStatus.NOT_REACHED})
+
+
 class RunStatus(StrEnum):
     COMPLETED = "COMPLETED"
     FAILED = "FAILED"
@@ -144,6 +147,11 @@ class BatchResult(Record):
     @property
     def failed(self) -> int:
         return sum(result.status is EntryStatus.ERROR for result in self.results)
+
+    @property
+    def unfinished(self) -> int:
+        """Entries that a resume would go on with."""
+        return sum(result.status in UNFINISHED for result in self.results)
 
     @property
     def image_count(self) -> int:

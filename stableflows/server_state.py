@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
+from functools import cached_property
 from hashlib import sha256
 from pathlib import Path
 from typing import Any
 
 from stableflows.entries import Entry
 from stableflows.keys import KeyContext
+from stableflows.loads import Weights
 from stableflows.payload import StageRequest
 from stableflows.run.files import write_whole
 from stableflows.run.plan_record import ServerRecord
@@ -23,7 +26,14 @@ from stableflows.webui.names import ServerNames, checkpoint_names
 from stableflows.webui.prompts import lora_tags
 from stableflows.webui.server import ServerConfig
 
-__all__ = ["MANAGED", "OptionChanges", "ServerState", "settle"]
+__all__ = [
+    "MANAGED",
+    "OptionChanges",
+    "ServerState",
+    "listed_hashes",
+    "prompts_of",
+    "settle",
+]
 
 MANAGED = {"checkpoint": "sd_model_checkpoint", "vae": "sd_vae", "clip_skip": "CLIP_stop_at_last_layers"}
 """Config fields of which a job may leave open, and the server options that then decide."""
@@ -32,19 +42,32 @@ MANAGED = {"checkpoint": "sd_model_checkpoint", "vae": "sd_vae", "clip_skip": "C
 class OptionChanges:
     """Server options that a run changed, to be put back: someone uses that WebUI by day.
 
-    The originals are on disk before the first change, so that after a kill the next run puts them back.
+    The originals are on disk before the first change, so that after a kill the next run puts them back, at
+    its own end: until then every request says what it needs.
     """
 
     def __init__(self, file: Path, originals: Mapping[str, Any]) -> None:
         self._file = file
-        self._originals = dict(originals)
+        self._now = dict(originals)
+        # What a run that was killed left: the options as they were before that one count.
         self._kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        self._originals = {**originals, **{name: v for name, v in self._kept.items() if name in originals}}
 
     @classmethod
     def of(cls, root: Path, server_identity: str, options: Mapping[str, Any]) -> OptionChanges:
         """The changes at one server; the file is named after it."""
         name = sha256(server_identity.encode()).hexdigest()[:16]
         return cls(root / "store" / "options" / f"{name}.json", options)
+
+    @property
+    def now(self) -> Mapping[str, Any]:
+        """The options as the server is known to have them."""
+        return self._now
+
+    @property
+    def before(self) -> dict[str, Any]:
+        """All options of the server as they were before any run of ours changed one."""
+        return dict(self._originals)
 
     @property
     def originals(self) -> Mapping[str, Any]:
@@ -63,6 +86,18 @@ class OptionChanges:
             self._file.parent.mkdir(parents=True, exist_ok=True)
             write_whole(self._file, json.dumps(self._kept).encode())
 
+    def differing(self, options: Mapping[str, Any]) -> dict[str, Any]:
+        """Those of `options` that the server is not known to have."""
+        return {name: value for name, value in options.items() if self._now.get(name) != value}
+
+    def now_set(self, options: Mapping[str, Any]) -> None:
+        """The server has these from now on: a WebUI keeps what a request overrides."""
+        self._now |= options
+
+    def unsure(self) -> None:
+        """A call failed: nobody knows which of its options the server took over."""
+        self._now = {}
+
     async def set(self, client: WebUIClient, options: Mapping[str, Any]) -> None:
         """Set options for the calls to come.
 
@@ -71,6 +106,7 @@ class OptionChanges:
         """
         self.will_change(set(options))
         await client.set_options(options)
+        self.now_set(options)
 
     async def put_back(self, client: WebUIClient) -> None:
         """Put back what was changed, as far as it differs now.
@@ -100,6 +136,7 @@ class ServerState:
         options: all of GET /sdapi/v1/options.
         pixel_options: those that change pixels and stand in no request.
         sandbox: whether it draws rather than renders.
+        hashes: (kind, name) of a model -> the hash that the server reports for it now, also in its answers.
     """
 
     config: ServerConfig
@@ -110,6 +147,7 @@ class ServerState:
     changes: OptionChanges
     sandbox: bool = False
     warnings: tuple[str, ...] = field(default=())
+    hashes: Mapping[tuple[str, str], str] = field(default_factory=dict)
 
     def record(self, asked: str | None) -> ServerRecord:
         """What plan.json keeps of it.
@@ -124,6 +162,7 @@ class ServerState:
             family=self.capabilities.family,
             version=self.capabilities.version,
             options=dict(self.pixel_options),
+            settled={name: self.options[name] for name in MANAGED.values() if name in self.options},
             sandbox=self.sandbox,
         )
 
@@ -137,53 +176,85 @@ class ServerState:
             self.changes.will_change({*MANAGED.values(), *named})
 
     @property
+    def loaded(self) -> Weights:
+        """What the server would render with if nobody said otherwise."""
+        now = self.changes.now
+        return Weights(
+            self.canonical(str(now.get("sd_model_checkpoint") or "")), str(now.get("sd_vae") or "")
+        )
+
+    def canonical(self, checkpoint: str) -> str:
+        """One name for all names of a checkpoint."""
+        known = self.names.checkpoint(checkpoint)
+        return known.title if known else checkpoint
+
+    @cached_property
     def key_context(self) -> KeyContext:
-        hashes = {
-            ("checkpoint", name): checkpoint.sha256 or checkpoint.hash
-            for checkpoint in self.names.checkpoints
-            for name in checkpoint_names(checkpoint)
-            if checkpoint.sha256 or checkpoint.hash
-        }
         return KeyContext(
             server=self.config.server_identity,
             family=self.capabilities.family,
             options=self.pixel_options,
-            hashes={key: value for key, value in hashes.items() if value},
+            hashes=self.hashes,
         )
 
-    def with_reported(
-        self, context: KeyContext, request: StageRequest, reply: WebUIReply | None
-    ) -> KeyContext:
-        """`context` with the checkpoint's hash that the answer reports, where no list had one yet."""
-        if reply is None or reply.info is None or not reply.info.sd_model_hash:
-            return context
-        name = request.body.get("override_settings", {}).get("sd_model_checkpoint")
-        if not name or ("checkpoint", name) in context.hashes:
-            return context
-        return replace(context, hashes={**context.hashes, ("checkpoint", name): reply.info.sd_model_hash})
+    def learned(self, request: StageRequest, reply: WebUIReply) -> ServerState:
+        """This state with the hashes that an answer reports of models of which no list had one yet."""
+        found = {
+            model: reported
+            for model, reported in reported_hashes(request.body, reply).items()
+            if model not in self.hashes
+        }
+        return replace(self, hashes={**self.hashes, **found}) if found else self
 
-    def networks(
-        self, body: Mapping[str, Any], reply: WebUIReply | None
-    ) -> dict[tuple[str, str], str | None]:
-        """The LoRAs and embeddings that a request's prompts name, each with its hash if one is reported."""
-        texts = [str(body.get(name) or "") for name in ("prompt", "negative_prompt", "hr_prompt")]
-        texts += [
-            str(unit.get(name) or "")
-            for unit in body.get("alwayson_scripts", {}).get("ADetailer", {}).get("args", ())
-            if isinstance(unit, Mapping)
-            for name in ("ad_prompt", "ad_negative_prompt")
-        ]
-        reported = [parse_infotext(text) for text in reply.infotexts] if reply else []
-        found: dict[tuple[str, str], str | None] = {}
-        for prompt in texts:
-            for tag in lora_tags(prompt):
-                key = tag.hash_key
-                found["lora", tag.name] = next(
-                    (text.lora_hashes[key] for text in reported if key in text.lora_hashes), None
-                )
-            for name in self.names.embeddings_in(prompt):
-                found["embedding", name] = None  # reported only when a prompt was newly encoded
-        return found
+
+SHORT_HASH = 10
+"""Characters of a checkpoint's SHA-256 that every answer of a WebUI reports."""
+
+REPORTED_WITH_HASH = {"refiner_checkpoint": "Refiner", "hr_checkpoint_name": "Hires checkpoint"}
+"""Request fields whose checkpoint an infotext names with its hash, and the key there."""
+
+_NAMED_WITH_HASH = re.compile(r"(?P<name>.+) \[(?P<hash>[0-9a-f]{10})\]")
+
+
+def listed_hashes(names: ServerNames) -> dict[tuple[str, str], str]:
+    """The hash of each checkpoint that has one in the server's list, under each of its names."""
+    return {
+        ("checkpoint", name): full[:SHORT_HASH]
+        for checkpoint in names.checkpoints
+        if (full := checkpoint.sha256 or checkpoint.hash)
+        for name in checkpoint_names(checkpoint)
+    }
+
+
+def reported_hashes(body: Mapping[str, Any], reply: WebUIReply) -> dict[tuple[str, str], str]:
+    """What an answer says of the models that its request names."""
+    found: dict[tuple[str, str], str] = {}
+    asked = (body.get("override_settings") or {}).get("sd_model_checkpoint")
+    if asked and reply.info and reply.info.sd_model_hash:
+        found["checkpoint", asked] = reply.info.sd_model_hash
+    for text in map(parse_infotext, reply.infotexts):
+        for field_name, key in REPORTED_WITH_HASH.items():
+            named = _NAMED_WITH_HASH.fullmatch(text.params.get(key, ""))
+            if named and body.get(field_name):
+                found["checkpoint", body[field_name]] = named["hash"]
+        hashes = text.lora_hashes
+        for tag in (tag for prompt in prompts_of(body) for tag in lora_tags(prompt)):
+            if tag.hash_key in hashes:
+                found["lora", tag.name] = hashes[tag.hash_key]
+    return found
+
+
+def prompts_of(body: Mapping[str, Any]) -> list[str]:
+    """Every prompt in a request's body."""
+    fields = ("prompt", "negative_prompt", "hr_prompt", "hr_negative_prompt")
+    texts = [str(body.get(name) or "") for name in fields]
+    texts += [
+        str(unit.get(name) or "")
+        for unit in body.get("alwayson_scripts", {}).get("ADetailer", {}).get("args", ())
+        if isinstance(unit, Mapping)
+        for name in ("ad_prompt", "ad_negative_prompt")
+    ]
+    return texts
 
 
 def settle(entries: tuple[Entry, ...], options: Mapping[str, Any]) -> tuple[Entry, ...]:

@@ -1,4 +1,9 @@
-"""One stage call, from the image that it continues to verified images on disk. Every run comes here."""
+"""One stage call, from the image that it continues to verified images on disk. Every run comes here.
+
+look into the store ──hit──> link its images into the run's folder
+        │ miss
+request ──> in the server's dialect ──door──> send ──> verify ──> store ──> link
+"""
 
 from __future__ import annotations
 
@@ -7,25 +12,34 @@ import base64
 import hashlib
 import time
 from collections.abc import Callable
-from contextlib import nullcontext
+from contextlib import AsyncExitStack
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from stableflows.calls import FirstSeeds, StageCall, next_request
-from stableflows.config import ExtrasUpscale
+from stableflows.calls import StageCall
 from stableflows.dialects import Spoken, in_dialect
-from stableflows.entries import Entry
+from stableflows.door import Door, Turn
 from stableflows.errors import StableflowsError
 from stableflows.healing import BrokenModels
-from stableflows.inputs import REFERENCE, InputImages, with_images
-from stableflows.keys import call_key
-from stableflows.payload import EXTRAS, SourceImage, StageRequest
+from stableflows.identity import CallIdentity
+from stableflows.inputs import InputImages, with_images
+from stableflows.payload import EXTRAS, StageRequest
 from stableflows.results import ImageRecord, StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.server_state import MANAGED, ServerState
+from stableflows.store import Damage, Store, StoreRecord
+from stableflows.waiting import unless_cancelled
 from stableflows.webui.capabilities import Family
 from stableflows.webui.client import WebUIClient
-from stableflows.webui.errors import CallSite, CheckpointLoadFailed, Disagreement, Mismatch
+from stableflows.webui.errors import (
+    CallFailed,
+    CallSite,
+    CheckpointLoadFailed,
+    Disagreement,
+    Mismatch,
+    WebUIError,
+)
 from stableflows.webui.models import WebUIReply, WebUIRequest
 from stableflows.webui.verify import Verdict, verify
 from stableflows.webui.watch import CallState
@@ -33,7 +47,6 @@ from stableflows.webui.watch import CallState
 __all__ = ["StageRunner"]
 
 SUFFIXES = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
-TILE_OPTIONS = ("ESRGAN_tile", "DAT_tile")
 
 
 class StageRunner:
@@ -43,75 +56,152 @@ class StageRunner:
 
     Attributes:
         attempts: how often each call was tried, by its id.
+        identity: the request and the key of each call.
     """
 
     def __init__(
         self,
         *,
         client: WebUIClient,
-        server: ServerState,
-        entries: tuple[Entry, ...],
+        identity: CallIdentity,
         images: InputImages,
         folder: RunFolder,
+        store: Store,
         cancel: asyncio.Event,
         on_state: Callable[[str, CallState], None],
+        depth: int = 2,
+        fresh: bool = False,
     ) -> None:
         """
         Args:
-            entries: settled, so that nothing in them is left open.
+            identity: of the calls of settled entries, so that nothing in them is left open.
             images: inputs and masks, by their content.
-            cancel: once set, the call under way is interrupted at the server.
+            cancel: once set, the calls under way are interrupted at the server.
             on_state: told where a call is, by its id.
+            depth: calls at the server at most.
+            fresh: do not take from the store what this run did not make itself.
         """
         self.client = client
-        self.server = server
-        self.entries = entries
+        self.identity = identity
         self.images = images
         self.folder = folder
+        self.store = store
         self.cancel = cancel
         self.on_state = on_state
+        self.fresh = fresh
         self.attempts: dict[str, int] = {}
-        # Where options of the server belong to a call, no other call may come between.
-        sdnext = server.capabilities.family is Family.SDNEXT
-        self.turn = asyncio.Lock() if sdnext else nullcontext()
-        self.broken = BrokenModels(server.options.get("sd_model_checkpoint"))
+        self.door = Door(depth)
+        self.broken = BrokenModels(identity.server.options.get("sd_model_checkpoint"))
+        self._made: set[str] = set()
+
+    @property
+    def server(self) -> ServerState:
+        """As it was when the run started, and what its answers have told since."""
+        return self.identity.server
 
     async def run(self, call: StageCall, before: ImageRecord | None) -> StageOutput:
-        """Send one call, verify its answer, and put its images on disk.
+        """Take a call from the store, or send it, verify the answer and put its images on disk.
 
         Raises:
             WebUIError: what the server did instead; `Mismatch` if it did something else than was asked.
+            WaitCancelled: the run was cancelled while the call waited for its turn.
             OSError: the disk is full or gone.
         """
+        request = self.identity.request(call, before)
+        key = self.identity.key(call, request)
+        try:
+            async with AsyncExitStack() as stack:
+                if self.store.is_making(key):
+                    self.door.step_out(call.call_id)  # its turn is for who can use it
+                await unless_cancelled(stack.enter_async_context(self.store.making(key)), self.cancel)
+                key = self.identity.key(call, request)  # an answer may have told a hash meanwhile
+                stored = await asyncio.to_thread(self._stored, call, key)
+                if isinstance(stored, StageOutput):
+                    return stored
+                return await self._make(call, request, before, damage=stored)
+        finally:
+            self.door.step_out(call.call_id)
+
+    def _stored(self, call: StageCall, key: str) -> StageOutput | Damage | None:
+        if self.fresh and key not in self._made:
+            return None
+        found = self.store.find(key)
+        if not isinstance(found, StoreRecord):
+            return found
+        images = tuple(
+            ImageRecord(
+                path=self._placed(call, place, self.store.image_file(image.sha256, image.suffix), image.seed),
+                sha256=image.sha256,
+                width=image.width,
+                height=image.height,
+                seed=image.seed,
+                infotext=image.infotext,
+            )
+            for place, image in enumerate(found.images[: call.n])
+        )
+        return StageOutput(
+            stage_type=call.stage_type,
+            images=images,
+            key=key,
+            duration=found.duration,
+            cached=True,
+            unverified=found.unverified,
+            warnings=found.warnings,
+            reported=found.reported,
+        )
+
+    async def _make(
+        self, call: StageCall, request: StageRequest, before: ImageRecord | None, damage: Damage | None
+    ) -> StageOutput:
         started = time.monotonic()
-        request = self.request(call, before)
         self.broken.refuse(request.body)
-        body = with_images(request.body, lambda sha256: self._load(sha256, before))
+        body = await asyncio.to_thread(with_images, request.body, lambda sha: self._load(sha, before))
         spoken = in_dialect(
             WebUIRequest(request.path, body, request.n_images, request.size),
             self.server.capabilities.family,
             self.server.names,
         )
-        sent = self._restated(spoken)
-        async with self.turn:
-            await self._set_options(call, spoken)
+        async with self.door.turn(call.call_id, self.cancel) as turn:
+            sent, reply = await self._exchange(call, spoken, turn)
+            verdict = verify(sent, reply, self.server.capabilities, self.server.names)
+            verdict.raise_for_mismatch(self._site(call, sent))
+            self.identity.server = self.server.learned(request, reply)
+            key = self.identity.key(call, request)
+            # Hashing and syncing must not hold up the other calls.
+            images = await asyncio.to_thread(self._save, call, sent, reply, verdict, before)
+            again = (f"made again: {damage.reason}",) if damage else ()
+            output = StageOutput(
+                stage_type=call.stage_type,
+                images=images,
+                key=key,
+                duration=round(time.monotonic() - started, 3),
+                unverified=tuple(verdict.unverified),
+                warnings=(*verdict.warnings, *again),
+                reported=_reported(reply, verdict),
+            )
+            await asyncio.to_thread(self.store.put, key, output)
+            self._made.add(key)
+            return output
+
+    async def _exchange(self, call: StageCall, spoken: Spoken, turn: Turn) -> tuple[WebUIRequest, WebUIReply]:
+        """Set the options that the call needs, and send it: once more, if a checkpoint failed to load
+        meanwhile, for that spoils what the server renders until it is healed."""
+        while True:
+            sent = self._restated(spoken)
+            await self._set_options(call, spoken, turn)
             await self._check_loaded(call, spoken)
-            reply = await self._send(call, sent)
-        verdict = verify(sent, reply, self.server.capabilities, self.server.names)
-        verdict.raise_for_mismatch(
-            CallSite(self.client.config.base_url, "POST", sent.path, str(call.stage_type), sent.summary)
-        )
-        # Encoding, hashing and syncing must not hold up the next request.
-        images = await asyncio.to_thread(self._save, call, sent, reply, verdict, before)
-        return StageOutput(
-            stage_type=call.stage_type,
-            images=images,
-            key=self.key(call, request, reply),
-            duration=round(time.monotonic() - started, 3),
-            unverified=tuple(verdict.unverified),
-            warnings=tuple(verdict.warnings),
-            reported=_reported(reply, verdict),
-        )
+            failures = self.broken.failures
+            try:
+                reply = await self._send(call, sent, turn)
+            except CheckpointLoadFailed:
+                raise
+            except CallFailed:
+                if self.broken.failures == failures:
+                    raise
+            else:
+                if self.broken.failures == failures:
+                    return sent, reply
+            self.broken.refuse(spoken.request.body)
 
     async def _check_loaded(self, call: StageCall, spoken: Spoken) -> None:
         """SD.Next takes an option also if its file cannot be loaded, and its detailer does not say what it
@@ -130,50 +220,27 @@ class StageRunner:
             site = CallSite(self.client.config.base_url, "POST", spoken.request.path, str(call.stage_type))
             raise Mismatch(site, (Disagreement("checkpoint", str(asked), loaded or "none", why),))
 
-    async def _send(self, call: StageCall, sent: WebUIRequest) -> WebUIReply:
+    async def _send(self, call: StageCall, sent: WebUIRequest, turn: Turn) -> WebUIReply:
+        def seen(state: CallState) -> None:
+            if state.phase.at_server:
+                turn.seen()
+            self.on_state(call.call_id, state)
+
+        changes = self.server.changes
+        changes.now_set(sent.body.get("override_settings") or {})
         try:
             reply = await self.client.call(
-                sent,
-                stage=str(call.stage_type),
-                cancel=self.cancel,
-                on_state=lambda state: self.on_state(call.call_id, state),
+                sent, stage=str(call.stage_type), cancel=self.cancel, on_state=seen
             )
         except CheckpointLoadFailed as error:
             await self.broken.heal(sent.body, error, self.client, self.server)
             raise
+        except WebUIError:
+            changes.unsure()
+            raise
+        turn.seen()
         self.broken.rendered(sent.body)
         return reply
-
-    def request(self, call: StageCall, before: ImageRecord | None) -> StageRequest:
-        """The call's request, with images as references to their content."""
-        entry = self.entries[call.entry]
-        source = None
-        if before is not None:
-            source = SourceImage(REFERENCE + before.sha256, (before.width, before.height), before.seed)
-        elif call.input is not None:
-            image = entry.inputs[call.input]
-            source = SourceImage(image.reference, (image.width, image.height))
-        first = FirstSeeds()
-        if call.stage == 0:
-            first = FirstSeeds(
-                entry.seed.value if entry.seed else None, entry.subseed.value if entry.subseed else None
-            )
-        return next_request(
-            entry.plan.stages[call.stage],
-            entry.texts,
-            first=first,
-            source=source,
-            variant=call.index % entry.count,
-            n=call.n,
-        )
-
-    def key(self, call: StageCall, request: StageRequest, reply: WebUIReply | None = None) -> str:
-        """The call's identity; with its answer, under the hashes that the answer reports."""
-        context = self.server.key_context
-        if tile := self._tile(call):
-            context = replace(context, options={**context.options, **tile})
-        networks = self.server.networks(request.body, reply)
-        return call_key(request, self.server.with_reported(context, request, reply), networks)
 
     def _load(self, sha256: str, before: ImageRecord | None) -> str:
         if before is None or before.sha256 != sha256:
@@ -182,12 +249,6 @@ class StageRunner:
         if hashlib.sha256(data).hexdigest() != sha256:
             raise StableflowsError(f"{before.path} was changed since it was rendered; it is not continued.")
         return base64.b64encode(data).decode()
-
-    def _tile(self, call: StageCall) -> dict[str, int]:
-        config = self.entries[call.entry].plan.stages[call.stage].config
-        if not isinstance(config, ExtrasUpscale) or config.tile_size is None:
-            return {}
-        return {name: config.tile_size for name in TILE_OPTIONS if name in self.server.options}
 
     def _restated(self, spoken: Spoken) -> WebUIRequest:
         """The request with every option that another call of the run changes and this one does not, as the
@@ -203,17 +264,22 @@ class StageRunner:
         body = {**request.body, "override_settings": overrides} if overrides else request.body
         return replace(request, body=body)
 
-    async def _set_options(self, call: StageCall, spoken: Spoken) -> None:
+    async def _set_options(self, call: StageCall, spoken: Spoken, turn: Turn) -> None:
         """What a request cannot say is an option of the server (the tile size of extras, for one). All that a
         run sets or overrides is put back at its end."""
         changes = self.server.changes
         changes.will_change(set(spoken.request.body.get("override_settings") or ()))
-        options = {**self._tile(call), **spoken.options}
+        options = {**self.identity.tile(call), **spoken.options}
         if spoken.request.path == EXTRAS:  # which take no overrides: what other calls left is put back here
             left = {name: value for name, value in changes.originals.items() if name not in MANAGED.values()}
             options = {**left, **options}
-        if options:
-            await changes.set(self.client, options)
+        differing = changes.differing(options)
+        # SD.Next's options belong to the call: no other may come between.
+        sdnext = self.server.capabilities.family is Family.SDNEXT
+        if differing or sdnext:
+            await turn.alone(until_done=sdnext)
+        if differing:
+            await changes.set(self.client, differing)
 
     def _save(
         self,
@@ -223,8 +289,6 @@ class StageRunner:
         verdict: Verdict,
         before: ImageRecord | None,
     ) -> tuple[ImageRecord, ...]:
-        entry = self.entries[call.entry]
-        total = entry.count * max(1, len(entry.inputs))
         first = reply.first_wanted(sent)
         records = []
         for place in range(call.n):
@@ -232,21 +296,11 @@ class StageRunner:
             seed = verdict.seeds[place] if place < len(verdict.seeds) else None
             if seed is None and before is not None:  # extras report none: it is still the same image's
                 seed = before.seed
-            path = self.folder.save_image(
-                image.data,
-                final=call.stage == len(entry.plan) - 1,
-                entry=call.entry,
-                stage=call.stage_type,
-                index=call.index + place,
-                n=total,
-                seed=seed,
-                prompt=entry.title,
-                suffix=SUFFIXES[image.format],
-            )
+            stored = self.store.put_image(image.data, SUFFIXES[image.format])
             records.append(
                 ImageRecord(
-                    path=self.folder.relative(path),
-                    sha256=hashlib.sha256(image.data).hexdigest(),
+                    path=self._placed(call, place, stored, seed),
+                    sha256=stored.stem,
                     width=image.width,
                     height=image.height,
                     seed=seed,
@@ -254,6 +308,24 @@ class StageRunner:
                 )
             )
         return tuple(records)
+
+    def _placed(self, call: StageCall, place: int, stored: Path, seed: int | None) -> str:
+        """Put an image of the store into the run's folder; its path, relative to the output root."""
+        entry = self.identity.entries[call.entry]
+        path = self.folder.place_image(
+            stored,
+            final=call.stage == len(entry.plan) - 1,
+            entry=call.entry,
+            stage=call.stage_type,
+            index=call.index + place,
+            n=entry.count * max(1, len(entry.inputs)),
+            seed=seed,
+            prompt=entry.title,
+        )
+        return self.folder.relative(path)
+
+    def _site(self, call: StageCall, sent: WebUIRequest) -> CallSite:
+        return CallSite(self.client.config.base_url, "POST", sent.path, str(call.stage_type), sent.summary)
 
 
 def _reported(reply: WebUIReply, verdict: Verdict) -> dict[str, Any]:

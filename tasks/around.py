@@ -16,8 +16,8 @@ from stableflows.entries import Entry
 from stableflows.preflight import preflight as check_server
 from stableflows.results import BatchResult, EntryStatus
 from stableflows.server_state import ServerState
+from stableflows.waiting import WaitCancelled, unless_cancelled
 from stableflows.webui.client import WebUIClient
-from tasks.cancel import WaitCancelled, unless_cancelled
 
 __all__ = ["PreflightTarget", "preflight", "report"]
 

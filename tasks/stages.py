@@ -15,14 +15,14 @@ from prefect import Task, task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State, TaskRun
 from prefect.runtime import task_run
-from prefect.states import Cancelled
+from prefect.states import Cancelled, Completed
 
 from stableflows.calls import StageCall
 from stableflows.results import ImageRecord, StageOutput
 from stableflows.stage_runner import StageRunner
 from stableflows.stages import StageType
+from stableflows.waiting import WaitCancelled, unless_cancelled
 from stableflows.webui.errors import Interrupted, NotReady, Stalled, Unreachable, WebUIError
-from tasks.cancel import WaitCancelled, unless_cancelled
 
 __all__ = ["STAGE_TASKS", "adetailer", "img2img", "txt2img", "upscale"]
 
@@ -55,19 +55,20 @@ stage_task = task(
 )
 
 
-async def _run(runner: StageRunner, call: StageCall, before: ImageRecord | None) -> StageOutput | State[None]:
+async def _run(runner: StageRunner, call: StageCall, before: ImageRecord | None) -> StageOutput | State[Any]:
     attempt = task_run.run_count or 1
     runner.attempts[call.call_id] = attempt
     try:
         if attempt > 1:
             await unless_cancelled(_ready_again(runner, RETRY_DELAYS[attempt - 2]), runner.cancel)
-        return await runner.run(call, before)
+        output = await runner.run(call, before)
     except WaitCancelled:
         return Cancelled(message="Cancelled before a further try.")
     except Interrupted:
         if runner.cancel.is_set():
             return Cancelled(message="Cancelled; the server was interrupted.")
         raise
+    return Completed(name="Cached", data=output) if output.cached else output
 
 
 async def _ready_again(runner: StageRunner, delay: float) -> None:
@@ -82,7 +83,7 @@ async def _ready_again(runner: StageRunner, delay: float) -> None:
 @stage_task
 async def txt2img(
     runner: StageRunner, call: StageCall, before: ImageRecord | None = None
-) -> StageOutput | State[None]:
+) -> StageOutput | State[Any]:
     """Draw images from a prompt."""
     return await _run(runner, call, before)
 
@@ -90,7 +91,7 @@ async def txt2img(
 @stage_task
 async def img2img(
     runner: StageRunner, call: StageCall, before: ImageRecord | None = None
-) -> StageOutput | State[None]:
+) -> StageOutput | State[Any]:
     """Change an image by a prompt."""
     return await _run(runner, call, before)
 
@@ -98,7 +99,7 @@ async def img2img(
 @stage_task
 async def upscale(
     runner: StageRunner, call: StageCall, before: ImageRecord | None = None
-) -> StageOutput | State[None]:
+) -> StageOutput | State[Any]:
     """Enlarge an image."""
     return await _run(runner, call, before)
 
@@ -106,7 +107,7 @@ async def upscale(
 @stage_task
 async def adetailer(
     runner: StageRunner, call: StageCall, before: ImageRecord | None = None
-) -> StageOutput | State[None]:
+) -> StageOutput | State[Any]:
     """Find faces, hands or persons in an image, and repaint each."""
     return await _run(runner, call, before)
 

@@ -28,6 +28,7 @@ __all__ = [
     "as_json",
     "check_writable",
     "free_space",
+    "link_or_copy",
     "one_line",
     "read_lines",
     "sync_directory",
@@ -73,6 +74,29 @@ def write_new(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
+NO_HARD_LINKS = frozenset(
+    {errno.EPERM, errno.EXDEV, errno.EMLINK, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EACCES}
+)
+"""How file systems without hard links (exFAT, some network shares), or a file with too many, say so."""
+
+
+def link_or_copy(source: Path, target: Path) -> None:
+    """Put `source` at `target` too: as a hard link, or as a copy where links are not possible.
+
+    Raises:
+        FileExistsError: there is something at `target`; it is untouched.
+        OSError: it cannot be written.
+    """
+    try:
+        os.link(source, target)
+    except FileExistsError:
+        raise
+    except OSError as error:
+        if error.errno not in NO_HARD_LINKS:
+            raise
+        write_new(target, source.read_bytes())
+
+
 def _move_to_free_place(partial: Path, path: Path) -> None:
     if os.name == "nt":
         partial.rename(path)  # Windows refuses an existing target by itself.
@@ -82,8 +106,7 @@ def _move_to_free_place(partial: Path, path: Path) -> None:
     except FileExistsError:
         raise
     except OSError as error:
-        # File systems without hard links (exFAT, some network shares) say so in one of these ways.
-        if error.errno not in (errno.EPERM, errno.ENOTSUP, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK):
+        if error.errno not in NO_HARD_LINKS:
             raise
         if path.exists():
             raise FileExistsError(errno.EEXIST, os.strerror(errno.EEXIST), str(path)) from None

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from datetime import datetime
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from stableflows.errors import InputError, StableflowsError
@@ -18,6 +20,7 @@ from stableflows.run.files import (
     PARTIAL_SUFFIX,
     append_line,
     as_json,
+    link_or_copy,
     one_line,
     read_lines,
     sync_directory,
@@ -25,9 +28,14 @@ from stableflows.run.files import (
     write_whole,
 )
 from stableflows.run.plan_record import PlanRecord
+from stableflows.run.runlog import Event
 from stableflows.stages import StageType
 
-__all__ = ["RunFolder"]
+__all__ = ["RunFolder", "RunInProgressError"]
+
+
+class RunInProgressError(InputError):
+    """A process renders into this folder now."""
 
 
 class RunFolder:
@@ -35,6 +43,7 @@ class RunFolder:
 
     Attributes:
         root: the output root, absolute.
+        stop_file: whoever writes it asks the run to end after the image in hand; its text says why.
         name: of the run's folder in it.
         images, stages: folders of the finished images and of those of the stages in between.
         plan_file, calls_file, manifest_file, csv_file, gallery_file, log_file: see docs/results.md.
@@ -52,6 +61,8 @@ class RunFolder:
         self.csv_file = self.path / "results.csv"
         self.gallery_file = self.path / "index.html"
         self.log_file = self.path / "run.jsonl"
+        self.lock_file = self.path / "running.lock"
+        self.stop_file = self.path / "stop"
 
     @classmethod
     def create(cls, root: Path, job_name: str, run_id: str, now: datetime) -> RunFolder:
@@ -89,13 +100,55 @@ class RunFolder:
             raise InputError(f"There is no run {name!r} in {root}.", allowed=runs, value=name)
         return cls(root, name)
 
+    @contextmanager
+    def held(self) -> Iterator[None]:
+        """This process is the one that renders into the folder, for the time of the block. The lock is the
+        operating system's and dies with the process; a lock file without a holder is a run that was killed.
+
+        Raises:
+            RunInProgressError: another process does.
+        """
+        lock = FileLock(self.lock_file)
+        try:
+            lock.acquire(blocking=False)
+        except Timeout:
+            raise RunInProgressError(
+                f"the run in {self.path} is being rendered by another process now."
+            ) from None
+        try:
+            yield
+        finally:
+            # Before the release: who comes next finds a folder in which nothing runs.
+            self.lock_file.unlink(missing_ok=True)
+            lock.release()
+
+    def begin_again(self) -> None:
+        """Put away what the run's last process left; only for who holds the folder."""
+        self.discard_partial_files()
+        self.stop_file.unlink(missing_ok=True)
+        self.stages.mkdir(exist_ok=True)
+
+    def remove_if_empty(self) -> None:
+        """Delete the folder of a run that was killed before it had a plan."""
+        self.lock_file.unlink(missing_ok=True)
+        try:
+            self.stages.rmdir()
+            self.path.rmdir()
+        except OSError:
+            pass  # somebody put something there: it stays
+
+    def flow_run_ids(self) -> tuple[str, ...]:
+        """All Prefect flow runs that the run has spanned, from its log."""
+        starts = (line for line in read_lines(self.log_file) if line.get("event") == Event.RUN_START)
+        return tuple(dict.fromkeys(str(line["flow_run_id"]) for line in starts if line.get("flow_run_id")))
+
     def relative(self, path: Path) -> str:
         """`path` as records have it: relative to the output root, with forward slashes."""
         return path.relative_to(self.root).as_posix()
 
-    def save_image(
+    def place_image(
         self,
-        data: bytes,
+        stored: Path,
         *,
         final: bool,
         entry: int,
@@ -104,24 +157,23 @@ class RunFolder:
         n: int,
         seed: int | None,
         prompt: str,
-        suffix: str,
     ) -> Path:
-        """Write an image as the server sent it. It is on disk, whole, when this returns.
+        """Put an image of the store, as the server sent it, into this folder.
 
         Args:
+            stored: its file there, named after its SHA-256.
             final: whether its stage is the last of its entry.
             entry: index of the entry in the run, from 0 (as in `CallRecord`).
             index: of the image among the entry's `n`, from 0.
-            suffix: of the file, such as ".png".
 
         Returns:
-            Where it is. A kill between an image and its record in calls.jsonl leaves an image that is
-            rendered again; if the file is there already with other bytes, it stays, and the new one's
-            name ends in `-r2`, `-r3`, ...
+            Where it is: a link to `stored`, or a copy. If the name is taken by another image, that stays, and
+            the new one's name ends in `-r2`, `-r3`, ...
 
         Raises:
             OSError: it cannot be written; nothing half-written is left.
         """
+        suffix = stored.suffix
         if final:
             path = self.images / names.image_name(entry + 1, prompt, seed, index=index, n=n, suffix=suffix)
         else:
@@ -131,9 +183,9 @@ class RunFolder:
         for number in count(1):
             place = path if number == 1 else path.with_stem(f"{path.stem}-r{number}")
             try:
-                write_new(place, data)
+                link_or_copy(stored, place)
             except FileExistsError:
-                if place.read_bytes() != data:
+                if not place.samefile(stored) and place.read_bytes() != stored.read_bytes():
                     continue
             break
         return place

@@ -39,6 +39,8 @@ class ServerRecord(_Frozen):
     version: str | None = None
     options: dict[str, JsonValue] = Field(default_factory=dict)
     """Server options that change pixels and stand in no request, as they were read."""
+    settled: dict[str, JsonValue] = Field(default_factory=dict)
+    """The server options that decided what the job left open: checkpoint, VAE, clip skip."""
     asked: str | None = None
     """What the request named it: a URL or a block. None: the environment or a default decided."""
     sandbox: bool

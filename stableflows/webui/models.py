@@ -11,7 +11,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, BeforeValidator, ConfigDict, Field
+from pydantic import AliasPath, BaseModel, BeforeValidator, ConfigDict, Field
 
 __all__ = [
     "Checkpoint",
@@ -112,6 +112,8 @@ class Lora(_Answer):
     name: str
     alias: Text = ""
     path: Text = ""
+    model_hash: Text = Field("", validation_alias=AliasPath("metadata", "sshs_model_hash"))
+    """What its trainer wrote into the file; the server reports it as the hash, unchecked."""
 
 
 class Embedding(_Answer):
@@ -306,7 +308,7 @@ class WebUIReply:
         The script "loopback" puts a grid first and says ``index_of_first_image`` 0, so that a surplus
         picture of another size than the next one's, which has the right one, is stepped over too.
         """
-        at = self.info.index_of_first_image if self.info else 0
+        at = max(0, self.info.index_of_first_image) if self.info else 0
         while (
             request.size
             and len(self.images) - at > request.n_images

@@ -45,6 +45,8 @@ class ServerConfig(BaseModel):
     password: SecretStr | None = None
     name: str = ""
     """What people call it; its URL, if left out."""
+    identity: str = ""
+    """What locks and keys are named after; its URL, if left out."""
     verify_tls: bool | Path = True
     """False: any certificate is taken. A path: the certificate (or authority) to trust."""
     connect_timeout: float = Field(default=10.0, gt=0)
@@ -98,9 +100,10 @@ class ServerConfig(BaseModel):
         """The normal form of the URL, without credentials: lower-case host, no default port, no trailing
         slash.
 
-        Locks and keys are named after it. Two names of one machine are two identities.
+        Locks and keys are named after it, unless `identity` says otherwise. Two names of one machine are two
+        identities.
         """
-        return self.base_url
+        return self.identity or self.base_url
 
     @property
     def label(self) -> str:
