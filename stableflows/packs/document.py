@@ -23,7 +23,7 @@ from stableflows.config.layers import Layer
 from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.packs.files import CONTROL, MAX_BYTES, read_text
 
-__all__ = ["Document", "FieldPath", "kind", "read_document"]
+__all__ = ["Document", "FieldPath", "PlainLoader", "kind", "read_document"]
 
 FieldPath = tuple[str | int, ...]
 
@@ -63,7 +63,9 @@ class Document:
         return Layer({}, file=self.file, lines=self.lines).where(path)
 
 
-class _Loader(yaml.SafeLoader):
+class PlainLoader(yaml.SafeLoader):
+    """Knows the types of YAML 1.2, by which plain scalars are told apart."""
+
     yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML's own name and type)
 
 
@@ -82,7 +84,7 @@ for _name, _pattern, _first in (
     ),
     ("merge", r"<<", ["<"]),
 ):
-    _Loader.add_implicit_resolver(_tag(_name), re.compile(f"(?:{_pattern})$"), _first)
+    PlainLoader.add_implicit_resolver(_tag(_name), re.compile(f"(?:{_pattern})$"), _first)
 
 SCALARS: dict[str, Callable[[str], Any]] = {
     _tag("str"): str,
@@ -137,7 +139,7 @@ def _check_json(text: str, file: Path) -> None:
 
 def _compose(text: str, file: Path) -> yaml.Node:
     try:
-        node = _Loader(text).get_single_node()
+        node = PlainLoader(text).get_single_node()
     except yaml.MarkedYAMLError as error:
         mark = error.problem_mark or error.context_mark
         line = _line_of(text, mark.index) if mark else None

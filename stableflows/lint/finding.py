@@ -1,0 +1,99 @@
+"""One thing that the linter says, and all that it says of a file."""
+
+from __future__ import annotations
+
+from enum import StrEnum
+
+from pydantic import BaseModel, ConfigDict
+
+from stableflows.errors import InputError, InvalidInputs, Where
+from stableflows.packs.model import Remark
+
+__all__ = ["Finding", "Report", "Severity", "of_error", "of_remark"]
+
+
+class Severity(StrEnum):
+    """How bad it is."""
+
+    ERROR = "error"
+    """It does not render, or not what is written."""
+    WARNING = "warning"
+    """It renders, and is seldom meant so."""
+    NOTICE = "notice"
+    """Good to know."""
+
+
+class Finding(BaseModel):
+    """One thing that the linter says.
+
+    Attributes:
+        line: 1-based; None where it is about the whole file.
+        field: the setting or prompt, dotted.
+        rule: see docs/lint.md.
+        mend: what to do about it.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    file: str
+    line: int | None = None
+    field: str | None = None
+    rule: str
+    severity: Severity
+    message: str
+    mend: str = ""
+
+    @classmethod
+    def at(cls, where: Where, rule: str, severity: Severity, message: str, mend: str = "") -> Finding:
+        return cls(
+            file=str(where.file or ""),
+            line=where.line,
+            field=where.field,
+            rule=rule,
+            severity=severity,
+            message=message,
+            mend=mend,
+        )
+
+    def __str__(self) -> str:
+        place = f"{self.file}:{self.line}" if self.line else self.file
+        field = f" {self.field}:" if self.field else ""
+        mend = f" {self.mend[0].upper()}{self.mend[1:]}." if self.mend else ""
+        return f"{place}: {self.severity} [{self.rule}]{field} {self.message.rstrip('.')}.{mend}"
+
+
+class Report(BaseModel):
+    """All that the linter says of a file and of the packs that it names, in the order of their lines.
+
+    Attributes:
+        readable: whether it could be read at all, be it with errors.
+    """
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    findings: tuple[Finding, ...]
+    readable: bool = True
+
+
+def of_error(error: InputError, rule: str = "invalid") -> list[Finding]:
+    """What stands in the way of reading or merging, as findings."""
+    if isinstance(error, InvalidInputs):
+        return [finding for each in error.errors for finding in of_error(each, rule)]
+    mend = ""
+    if error.value is not None and error.allowed:
+        rule = "unknown-key"
+        if error.suggestions:
+            mend = f"did you mean {' or '.join(error.suggestions)}?"
+    return [Finding.at(error.where, rule, Severity.ERROR, error.message, mend)]
+
+
+SEVERE = {"leaking-negative": Severity.ERROR}
+"""What a reader only warns of, since the format has it so, and a linter calls by its name."""
+
+
+def of_remark(remark: str) -> Finding:
+    """A reader's warning as a finding."""
+    if not isinstance(remark, Remark):
+        return Finding.at(Where(), "warning", Severity.WARNING, remark)
+    severity = SEVERE.get(remark.rule, Severity.WARNING)
+    return Finding.at(remark.where, remark.rule, severity, remark.message, remark.mend)
