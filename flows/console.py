@@ -25,6 +25,7 @@ from rich.text import Text
 from flows.wording import counted
 from stableflows.calls import StageCall
 from stableflows.closing import Ending
+from stableflows.errors import printable
 from stableflows.request import Prepared
 from stableflows.results import BatchResult, EntryStatus, StageOutput
 from stableflows.run.folder import RunFolder
@@ -83,7 +84,7 @@ class ConsoleReporter:
         self._progress.stop()
 
     def say(self, line: str) -> None:
-        self._console.print(Text(line), soft_wrap=True)
+        self._console.print(Text(printable(line)), soft_wrap=True)
 
     def planned(self, prepared: Prepared, server: ServerState, folder: RunFolder) -> None:
         self._last_stage = {entry.index: len(entry.plan) - 1 for entry in prepared.entries}

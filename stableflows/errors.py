@@ -12,6 +12,7 @@ name, what to do. `exit_code` is what a command ends with when the error ends th
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
@@ -28,6 +29,7 @@ __all__ = [
     "StableflowsError",
     "Where",
     "nearest",
+    "printable",
 ]
 
 
@@ -85,10 +87,23 @@ def nearest(name: str, existing: Iterable[str], *, most: int = 3) -> list[str]:
     return [by_fold[match] for match, ratio in zip(matches, ratios, strict=True) if ratio > ratios[0] - 0.15]
 
 
+_UNPRINTABLE = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Control characters but for tab and line feed, turns of the direction of text, half surrogate pairs."""
+
+
+def printable(text: str) -> str:
+    """`text` with what would steer a terminal, or cannot be encoded, written as an escape: a server's words
+    end up on the user's screen."""
+    return _UNPRINTABLE.sub(lambda found: found[0].encode("unicode_escape").decode(), text)
+
+
 class StableflowsError(Exception):
-    """Base of all errors meant for people."""
+    """Base of all errors meant for people. Its text is `printable`."""
 
     exit_code: ExitCode = ExitCode.ENTRIES_FAILED
+
+    def __str__(self) -> str:
+        return printable(super().__str__())
 
 
 class InputError(StableflowsError):

@@ -34,7 +34,7 @@ from .errors import (
 __all__ = ["Said", "decode_json", "error_of_answer", "read_said"]
 
 _LONGEST_QUOTE = 600
-_PYTHON_CLASS = re.compile(r"[A-Za-z_][\w.]*")
+_PYTHON_CLASS = re.compile(r"[A-Za-z_][\w.]{0,199}")
 _OUT_OF_MEMORY = re.compile(r"out of memory|can't allocate memory|Allocation on device", re.IGNORECASE)
 _NANS = re.compile(r"tensor with (all )?NaNs", re.IGNORECASE)
 _BAD_IMAGE = re.compile(
@@ -76,7 +76,8 @@ def _short(text: str) -> str:
 def _field_error(item: Any) -> tuple[str, str]:
     if not isinstance(item, dict):
         return "", str(item)
-    place = [str(part) for part in item.get("loc") or () if part != "body"]
+    loc = item.get("loc")
+    place = [str(part) for part in loc if part != "body"] if isinstance(loc, list) else []
     return ".".join(place), str(item.get("msg", ""))
 
 
@@ -117,7 +118,10 @@ def error_of_answer(status: int, body: bytes, site: CallSite, *, location: str =
         site: the call.
         location: the header of that name, for a redirect.
     """
-    document, is_json = _document(body)
+    try:
+        document, is_json = _document(body)
+    except RecursionError:
+        document, is_json = None, False
     said = read_said(document) if is_json else Said(_page_title(body))
     if status in (401, 403, 407):
         return _refused_user(status, said, site, is_json)
@@ -231,9 +235,12 @@ def decode_json(body: bytes, site: CallSite) -> Any:
     Raises:
         IncompleteResponse: half a document.
         NotAWebUI: a web page where JSON must be (a login page answers so, with 200).
-        UnexpectedAnswer: something else that is no JSON.
+        UnexpectedAnswer: something else that is no JSON, or JSON in thousands of brackets.
     """
-    document, is_json = _document(body)
+    try:
+        document, is_json = _document(body)
+    except RecursionError:
+        raise UnexpectedAnswer("the answer is nested too deeply", site) from None
     if is_json:
         return document
     if _looks_like_page(body):

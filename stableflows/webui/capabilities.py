@@ -116,7 +116,7 @@ async def probe(transport: Transport) -> Capabilities:
     fields = _request_fields(answers.get("/openapi.json"))
     endpoints = {path for path, answer in answers.items() if not isinstance(answer, WebUIError)}
     if isinstance(answers["/openapi.json"], dict):
-        endpoints |= {path for path in answers["/openapi.json"].get("paths", {}) if isinstance(path, str)}
+        endpoints |= set(_inside(answers["/openapi.json"], "paths"))
     takes_task_id = "force_task_id" in fields.get("/sdapi/v1/txt2img", {"force_task_id"})
     return Capabilities(
         family=_family(endpoints, options, fields),
@@ -173,17 +173,22 @@ def _list(answer: Any, kind: type[Item]) -> tuple[Item, ...]:
 
 def _request_fields(document: Any) -> dict[str, set[str]]:
     """Field names per path, from the OpenAPI document."""
-    if not isinstance(document, dict):
-        return {}
-    schemas = document.get("components", {}).get("schemas", {})
     found: dict[str, set[str]] = {}
     for path in ("/sdapi/v1/txt2img", "/sdapi/v1/img2img", "/sdapi/v1/extra-single-image"):
-        post = document.get("paths", {}).get(path, {}).get("post", {})
-        content = post.get("requestBody", {}).get("content", {}).get("application/json", {})
-        name = str(content.get("schema", {}).get("$ref", "")).rpartition("/")[2]
-        if properties := schemas.get(name, {}).get("properties"):
+        body = _inside(
+            document, "paths", path, "post", "requestBody", "content", "application/json", "schema"
+        )
+        name = str(body.get("$ref", "")).rpartition("/")[2]
+        if properties := _inside(document, "components", "schemas", name, "properties"):
             found[path] = set(properties)
     return found
+
+
+def _inside(document: Any, *keys: str) -> Mapping[str, Any]:
+    """The mapping at that path; empty where the server has something else there, or nothing."""
+    for key in keys:
+        document = document.get(key) if isinstance(document, dict) else None
+    return document if isinstance(document, dict) else {}
 
 
 def _family(endpoints: set[str], options: Mapping[str, Any], fields: Mapping[str, set[str]]) -> Family:
@@ -223,13 +228,13 @@ async def _adetailer(transport: Transport, scripts: tuple[ScriptInfo, ...]) -> A
             documents[name] = await transport.get(f"/adetailer/v1/{name}")
         except (CallFailed, UnexpectedAnswer, NotAWebUI):
             documents[name] = None  # versions before 23.11 have no such routes
-    version, schema, models = (
-        documents[name] if isinstance(documents[name], dict) else {}
-        for name in ("version", "schema", "ad_model")
-    )
-    return ADetailerSupport(
-        version=version.get("version"),
-        args=schema.get("properties") or {},
-        models=tuple(models.get("ad_model") or ()),
-        max_units=max(0, len(script.args) - _LEADING_ARGS),
-    )
+    try:
+        return ADetailerSupport(
+            version=_inside(documents, "version").get("version"),
+            args=dict(_inside(documents, "schema", "properties")),
+            models=_inside(documents, "ad_model").get("ad_model") or (),
+            max_units=max(0, len(script.args) - _LEADING_ARGS),
+        )
+    except ValidationError as error:
+        reason = f"ADetailer says of itself what it cannot be: {error.errors()[0]['msg']}"
+        raise UnexpectedAnswer(reason, transport.site("GET", "/adetailer/v1")) from error

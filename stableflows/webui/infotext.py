@@ -9,6 +9,7 @@ and WebP the EXIF field UserComment.
 from __future__ import annotations
 
 import json
+import math
 import re
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -19,7 +20,9 @@ from PIL import Image, UnidentifiedImageError
 
 __all__ = ["Infotext", "infotext_of", "parse_infotext", "read_infotext"]
 
-_PAIR = re.compile(r'\s*(\w[\w \-/]+):\s*("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
+# A key begins only where no character of a key stands before it, and is never tried shorter: a server's text
+# may be a megabyte of words, and each of them a beginning.
+_PAIR = re.compile(r'(?<![\w \-/])[ \-/]*+(\w[\w \-/]++):\s*+("(?:\\.|[^\\"])*"|[^,]*)(?:,|$)')
 _FEWEST_PAIRS = 3
 _NEGATIVE = "Negative prompt:"
 _CIVITAI_HASHES = re.compile(r",\s*Hashes:\s*(?=\{)")
@@ -36,21 +39,22 @@ class Infotext:
     params: Mapping[str, str] = field(default_factory=dict)
 
     def number(self, key: str) -> float | None:
-        """The value of a key as a number, if it is there and one."""
+        """The value of a key as a number, if it is there and one; infinity is none."""
         try:
-            return float(self.params[key])
+            value = float(self.params[key])
         except (KeyError, ValueError):
             return None
+        return value if math.isfinite(value) else None
 
     @property
     def seed(self) -> int | None:
         text = self.params.get("Seed", "").strip()
-        return int(text) if re.fullmatch(r"-?\d+", text) else None
+        return int(text) if re.fullmatch(r"-?\d{1,20}", text) else None
 
     @property
     def size(self) -> tuple[int, int] | None:
         """Width and height *asked for* in the first pass: the pixels of the picture may be others."""
-        found = re.fullmatch(r"(\d+)x(\d+)", self.params.get("Size", "").strip())
+        found = re.fullmatch(r"(\d{1,9})x(\d{1,9})", self.params.get("Size", "").strip())
         return (int(found[1]), int(found[2])) if found else None
 
     @property
@@ -89,7 +93,7 @@ def _without_civitai_hashes(line: str) -> tuple[str, dict[str, str]]:
         return line, {}
     try:
         value, end = json.JSONDecoder().raw_decode(line, found.end())
-    except ValueError:
+    except (ValueError, RecursionError):
         return line, {}
     return line[: found.start()] + line[end:], {"Hashes": json.dumps(value)}
 

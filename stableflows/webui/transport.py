@@ -29,7 +29,13 @@ __all__ = ["Answer", "Transport"]
 
 _NO_PROXY: dict[str, httpx.AsyncBaseTransport | None] = {"http://": None, "https://": None, "all://": None}
 """A proxy for the way to the internet does not lead back to this machine, whatever the environment says."""
+_ENCODINGS = ("", "identity", "gzip", "deflate")
 _LARGEST_ERROR_BODY = 4 * 1024 * 1024
+_LARGEST_LIST = 64 * 1024 * 1024
+"""Bytes of an answer that brings no pictures. The longest lists of real servers are about 1 MB; parsed JSON
+takes many times its bytes."""
+_READ_TIMEOUTS_OF_A_LIST = 4
+"""How often the time for one read its whole body may take: one that drips would otherwise never end."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,12 +112,19 @@ class Transport:
             pool=config.pool_timeout,
             read=read_timeout,
         )
-        request = self._http.build_request(
-            site.method, config.base_url + site.path, json=body, params=params, timeout=timeout
-        )
-        response = await self._connected(request, site)
         try:
-            content = await self._read(response, site)
+            request = self._http.build_request(
+                site.method, config.base_url + site.path, json=body, params=params, timeout=timeout
+            )
+        except (httpx.InvalidURL, UnicodeError) as error:
+            raise NotAWebUI(f"this URL cannot be asked: {_words(error)}", site) from error
+        response = await self._connected(request, site)
+        patience = None if read_timeout is None else _READ_TIMEOUTS_OF_A_LIST * read_timeout
+        try:
+            async with asyncio.timeout(patience):
+                content = await self._read(response, site, has_images=read_timeout is None)
+        except TimeoutError as error:
+            raise Unreachable(f"the answer was not whole after {patience:g} s", site) from error
         finally:
             await response.aclose()
         if not response.is_success:
@@ -128,8 +141,18 @@ class Transport:
         except httpx.HTTPError as error:
             raise _connection_error(error, site, self.config) from error
 
-    async def _read(self, response: httpx.Response, site: CallSite) -> bytes:
-        limit = self.config.max_response_bytes if response.is_success else _LARGEST_ERROR_BODY
+    async def _read(self, response: httpx.Response, site: CallSite, *, has_images: bool) -> bytes:
+        encoding = response.headers.get("content-encoding", "identity").strip().lower()
+        if encoding not in _ENCODINGS:
+            # What is packed twice unpacks to a million times its size before anyone can count it.
+            raise UnexpectedAnswer(f"the answer is packed ({encoding[:40]!r}), which nobody asked for", site)
+        limit = (
+            self.config.max_response_bytes
+            if has_images
+            else min(_LARGEST_LIST, self.config.max_response_bytes)
+        )
+        if not response.is_success:
+            limit = _LARGEST_ERROR_BODY
         content = bytearray()
         try:
             async for chunk in response.aiter_bytes():

@@ -10,6 +10,8 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import dataclass
 
+from stableflows.errors import printable
+
 from . import model_rules, network_rules, sdnext_rules
 from .capabilities import Capabilities, Family
 from .errors import CallSite, Disagreement, Mismatch
@@ -87,8 +89,8 @@ def verify(request: WebUIRequest, reply: WebUIReply, caps: Capabilities, names: 
     info = reply.info
     return Verdict(
         mismatches=tuple(finding for finding in findings if isinstance(finding, Disagreement)),
-        unverified=tuple(finding.text for finding in findings if isinstance(finding, Unverified)),
-        warnings=tuple(finding.text for finding in findings if isinstance(finding, Warned)),
+        unverified=tuple(printable(finding.text) for finding in findings if isinstance(finding, Unverified)),
+        warnings=tuple(printable(finding.text) for finding in findings if isinstance(finding, Warned)),
         seeds=tuple(text.seed for text in texts),
         sampler=reported_sampler(case),
         scheduler=case.params.get("Schedule type"),
