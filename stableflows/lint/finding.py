@@ -58,7 +58,8 @@ class Finding(BaseModel):
     def __str__(self) -> str:
         place = f"{self.file}:{self.line}" if self.line else self.file
         field = f" {self.field}:" if self.field else ""
-        mend = f" {self.mend[0].upper()}{self.mend[1:]}." if self.mend else ""
+        mend = f" {self.mend[0].upper()}{self.mend[1:]}" if self.mend else ""
+        mend += "" if not mend or mend.endswith("?") else "."
         return f"{place}: {self.severity} [{self.rule}]{field} {self.message.rstrip('.')}.{mend}"
 
 

@@ -1,8 +1,8 @@
 """Settings in one word: the columns of a table, and the keys of an entry that is one of a list.
 
 A name is a field of the pipeline config, dotted (`txt2img.steps`, `upscale.factor`), one of its flat
-spellings (`hires_scale_factor`), or a field of txt2img alone (`steps`). Case, blanks and hyphens do not
-count: `CFG Scale` is `cfg_scale`.
+spellings (`hires_scale_factor`), or a field of txt2img without that word (`steps`, `hires.scale`). Case,
+blanks and hyphens do not count: `CFG Scale` is `cfg_scale`.
 """
 
 from __future__ import annotations
@@ -142,6 +142,7 @@ def _columns() -> dict[str, Path]:
     leaves = _leaves()
     found: dict[str, Path] = {path[0]: path for path in leaves if len(path) == 1}
     found |= {flat: path for flat, path in FLAT.items() if path not in SECTIONS}
+    found |= {".".join(path[1:]): path for path in leaves if len(path) == 3}
     found |= {".".join(path): path for path in leaves}
     for stage in STAGES:
         found |= {

@@ -1,0 +1,260 @@
+"""`stableflows pack show|lint|expand|convert FILE...`: what a pack was read as, is wrong with, and comes to.
+
+Nothing is rendered. Only `lint --server` asks a server, and only then is its client loaded.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sys
+from collections import Counter
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+from cyclopts import App, Parameter
+from rich.console import Console
+from rich.text import Text
+
+from flows.command import main, refused
+from flows.wording import counted
+from stableflows.config.layers import merge_values
+from stableflows.errors import ExitCode, InputError, StableflowsError, Where
+
+if TYPE_CHECKING:
+    from stableflows.lint import Finding, Report
+    from stableflows.packs.model import PackEntry, PromptPack, Source
+
+__all__ = ["app"]
+
+app = App(
+    name="pack",
+    help="Look at prompt packs: what they were read as, what is wrong with them, what they come to.",
+    default_parameter=Parameter(negative=()),
+    version_flags=(),
+)
+
+Json = Annotated[bool, Parameter(name="--json")]
+
+STYLES = {"error": "red", "warning": "yellow", "notice": "blue"}
+
+
+@app.command
+def show(*files: str, json_output: Json = False) -> int:
+    """Say what each file was read as: its format, entries and settings.
+
+    Parameters
+    ----------
+    files:
+        Pack files, globs, pack lists, a job file.
+    json_output:
+        Print it as JSON and nothing else.
+    """
+    try:
+        source = _read(files)
+        data = [_shown(pack) for pack in source.packs]
+    except StableflowsError as error:
+        return refused(error, json_output)
+    if json_output:
+        return _json({"packs": data, "warnings": list(source.warnings)})
+    console = Console(highlight=False)
+    for pack in data:
+        _print_pack(pack, console)
+    for warning in source.warnings:
+        console.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
+    return int(ExitCode.OK)
+
+
+@app.command
+def lint(*files: str, server: str | None = None, json_output: Json = False) -> int:
+    """Say what is wrong in each file, or may be meant otherwise: file, line, rule and mend.
+
+    Ends with 1 if there is an error, 0 with only warnings and notices, 2 if a file cannot be read at all.
+
+    Parameters
+    ----------
+    files:
+        Pack files, globs, pack lists, a job file.
+    server:
+        A server whose names (checkpoints, LoRAs, ...) the packs are held against: a URL, or sandbox.
+    json_output:
+        Print the findings as JSON, for editors, and nothing else.
+    """
+    from stableflows.lint import Severity
+
+    try:
+        _some(files)
+        reports = [_linted(file, server) for file in files]
+    except StableflowsError as error:
+        return refused(error, json_output)
+    findings = list(dict.fromkeys(finding for report in reports for finding in report.findings))
+    counts = Counter(finding.severity for finding in findings)
+    if json_output:
+        _json({"findings": [each.model_dump(mode="json") for each in findings]})
+    else:
+        _print_findings(findings, counts)
+    if not all(report.readable for report in reports):
+        return int(ExitCode.BAD_INPUT)
+    return int(ExitCode.ENTRIES_FAILED if counts[Severity.ERROR] else ExitCode.OK)
+
+
+@app.command
+def convert(file: str, *, to: Path | None = None) -> int:
+    """Write a pack of any form as a native one, in YAML.
+
+    Parameters
+    ----------
+    file:
+        A pack file.
+    to:
+        Where to write it; left out, to standard output. A file that exists is not written over.
+    """
+    from stableflows.packs.native import native_yaml
+
+    try:
+        source = _read((file,))
+        if len(source.packs) != 1 or source.pipeline or source.run_config:
+            raise InputError(
+                f"names {counted(len(source.packs), 'pack')}, and is no pack itself; convert each of them.",
+                where=Where(Path(file)),
+            )
+        text = native_yaml(source.packs[0])
+        if to is not None:
+            _write(to, text)
+    except StableflowsError as error:
+        return refused(error)
+    for warning in source.warnings:
+        sys.stderr.write(f"Warning: {warning}\n")
+    if to is None:
+        sys.stdout.write(text)
+    return int(ExitCode.OK)
+
+
+def _some(files: tuple[str, ...]) -> None:
+    if not files:
+        raise InputError("no pack was named.")
+
+
+def _read(files: tuple[str, ...]) -> Source:
+    from stableflows.packs import read_sources
+
+    return read_sources(files)
+
+
+def _write(file: Path, text: str) -> None:
+    try:
+        with file.open("x", encoding="utf-8") as stream:
+            stream.write(text)
+    except FileExistsError:
+        raise InputError("is there already; name another file.", where=Where(file, field="--to")) from None
+    except OSError as error:
+        raise InputError(f"cannot be written: {error.strerror}.", where=Where(file, field="--to")) from None
+
+
+def _json(data: Any) -> int:
+    sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
+    return int(ExitCode.OK)
+
+
+def _shown(pack: PromptPack) -> dict[str, Any]:
+    return {
+        "file": str(pack.file),
+        "format": pack.format or "an entry of a job file",
+        "id": pack.pack_id,
+        "name": pack.name,
+        "globals": {key: value for key, value in pack.globals.model_dump().items() if value},
+        "settings": merge_values(pack.layers),
+        "entries": [_shown_entry(entry) for entry in pack.entries],
+    }
+
+
+def _shown_entry(entry: PackEntry) -> dict[str, Any]:
+    return {
+        "line": entry.where.line,
+        "name": entry.name,
+        "prompt": entry.prompt,
+        "negative_prompt": entry.negative_prompt,
+        "inputs": [str(file) for file in entry.inputs],
+        "settings": merge_values(entry.layers),
+    }
+
+
+def _print_pack(pack: dict[str, Any], console: Console) -> None:
+    name = f' "{pack["name"]}"' if pack["name"] != pack["id"] else ""
+    title = (
+        f"{pack['file']}: {pack['format']}, id {pack['id']}{name}, {counted(len(pack['entries']), 'entry')}"
+    )
+    console.print(Text(title, style="bold"), soft_wrap=True)
+    for key, value in (*pack["globals"].items(), *_dotted(pack["settings"])):
+        console.print(Text(f"    {key}: {value}"), soft_wrap=True)
+    width = max(20, console.width - 6)
+    for number, entry in enumerate(pack["entries"], start=1):
+        name = f"{entry['name']}: " if entry["name"] else ""
+        line = Text(f"{number:>4}  {name}{' '.join(entry['prompt'].split()) or ', '.join(entry['inputs'])}")
+        line.truncate(width, overflow="ellipsis")
+        console.print(line, soft_wrap=True)
+        if settings := ", ".join(f"{key}={value}" for key, value in _dotted(entry["settings"])):
+            console.print(Text(f"      {settings}", style="dim"), soft_wrap=True)
+
+
+def _dotted(settings: dict[str, Any], at: str = "") -> list[tuple[str, Any]]:
+    found: list[tuple[str, Any]] = []
+    for key, value in settings.items():
+        found += _dotted(value, f"{at}{key}.") if isinstance(value, dict) else [(f"{at}{key}", value)]
+    return found
+
+
+def _print_findings(findings: list[Finding], counts: Counter[Any]) -> None:
+    console = Console(highlight=False)
+    for finding in findings:
+        console.print(Text(str(finding), style=STYLES[finding.severity]), soft_wrap=True)
+    told = ", ".join(counted(counts[kind], kind) for kind in STYLES if counts[kind])
+    console.print(told or "Nothing to say.")
+
+
+def _linted(file: str, server: str | None) -> Report:
+    from stableflows.lint import lint as lint_file
+
+    report = lint_file(file)
+    if server is None or any(finding.severity == "error" for finding in report.findings):
+        return report  # what cannot be planned cannot be held against a server
+    return report.model_copy(update={"findings": (*report.findings, *_unknown_names(file, server))})
+
+
+def _unknown_names(file: str, server: str) -> list[Finding]:
+    """What the pack names and the server does not have, or would do differently without a word.
+
+    Raises:
+        InputError: `server` is no URL; or the pack makes no plan.
+        WebUIError: it cannot be reached, wants a password, or is no WebUI.
+    """
+    from flows.server import SANDBOX, by_url, sandbox_server
+    from stableflows.lint.finding import of_error
+    from stableflows.request import RenderRequest, prepare
+
+    prepared = prepare(RenderRequest.of(packs=(file,)))
+    if server == SANDBOX:
+        with sandbox_server() as sandbox:
+            problems = asyncio.run(_problems(prepared, sandbox))
+    else:
+        config = by_url(server, "--server")
+        if config is None:
+            raise InputError(
+                "name a URL such as http://127.0.0.1:7860, or sandbox.", where=Where(field="--server")
+            )
+        problems = asyncio.run(_problems(prepared, config))
+    return [finding for problem in problems for finding in of_error(problem, "unknown-name")]
+
+
+async def _problems(prepared: Any, config: Any) -> list[InputError]:
+    from stableflows.preflight import check_names
+    from stableflows.webui.client import WebUIClient
+    from stableflows.webui.names import load_names
+
+    async with WebUIClient(config) as client:
+        await client.wait_ready(0)
+        return check_names(prepared.entries, await load_names(client), await client.probe())
+
+
+if __name__ == "__main__":
+    main(app)
