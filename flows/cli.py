@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from cyclopts import App
 
-from flows import command, doctor, run
+from flows import command, doctor, pack, run
 
 __all__ = ["app", "main"]
 
@@ -17,6 +17,7 @@ app = App(
 )
 app.command(run.app, name="run")
 app.command(doctor.app, name="doctor")
+app.command(pack.app, name="pack")
 
 
 def main() -> None:
