@@ -8,6 +8,7 @@ from pathlib import Path
 from stableflows.config.base import Strict
 from stableflows.config.layers import Layer
 from stableflows.errors import Where
+from stableflows.prompts.model import Drawing, Language, Sweep
 
 __all__ = ["Globals", "PackEntry", "PromptPack", "Remark", "Source"]
 
@@ -51,6 +52,9 @@ class PackEntry:
             differ from entry to entry, then the entry's own.
         inputs: image files that the first stage continues, absolute paths.
         where: file and line at which the entry begins.
+        styles: names of styles, beside those of the pack.
+        drawing: in place of the pack's.
+        sweep: beside the pack's.
     """
 
     prompt: str
@@ -59,6 +63,9 @@ class PackEntry:
     layers: tuple[Layer, ...] = ()
     inputs: tuple[Path, ...] = ()
     where: Where = field(default_factory=Where)
+    styles: tuple[str, ...] = ()
+    drawing: Drawing | None = None
+    sweep: Sweep = field(default_factory=Sweep)
 
 
 @dataclass(frozen=True)
@@ -69,6 +76,7 @@ class PromptPack:
         pack_id: what the pack declares, else its file's stem.
         layers: the config layers of the whole pack, lowest first.
         format: what it was read as, in words: "block text", "CSV", ...
+        language: how its prompts are to be drawn and multiplied.
     """
 
     pack_id: str
@@ -78,6 +86,7 @@ class PromptPack:
     layers: tuple[Layer, ...] = ()
     globals: Globals = field(default_factory=Globals)
     format: str = ""
+    language: Language = field(default_factory=Language)
 
 
 @dataclass(frozen=True)
@@ -89,6 +98,7 @@ class Source:
         run_config: the job file's run_config as it was written; validated by `stableflows.job`.
         warnings: what was read as the format says, but may be meant otherwise; each with its place, most of
             them a `Remark`.
+        sweep: of every pack, beside the packs' own.
     """
 
     packs: tuple[PromptPack, ...]
@@ -97,3 +107,4 @@ class Source:
     name: str | None = None
     seed: int = 0
     warnings: tuple[str, ...] = ()
+    sweep: Sweep = field(default_factory=Sweep)
