@@ -1,0 +1,262 @@
+"""Finished images of an earlier run, as entries that make them again, or take them further.
+
+Everything is taken from that run's plan.json: what was drawn, inherited, and read from the server's options.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from stableflows.config.layers import Layer, merge_values
+from stableflows.entries import _with_loras
+from stableflows.errors import InputError, Where
+from stableflows.images.sampling import sampled_stages, sampling_of
+from stableflows.inputs import REFERENCE
+from stableflows.packs.model import PackEntry, PromptPack, Source
+from stableflows.results import ImageRecord
+from stableflows.run.chains import chains_of, latest
+from stableflows.run.folder import RunFolder
+from stableflows.run.plan_record import PlannedEntry, PlanRecord
+from stableflows.stages import StageType
+
+__all__ = ["Pick", "finish", "finished_images", "recorded"]
+
+
+@dataclass(frozen=True)
+class Pick:
+    """One finished image of a run.
+
+    Attributes:
+        number: among the run's finished images in the order of results.csv, from 1.
+        entry: index of its entry in the run, from 0.
+        index: of the image among the entry's, from 0.
+    """
+
+    number: int
+    entry: int
+    index: int
+    image: ImageRecord
+
+
+def finished_images(folder: RunFolder) -> list[Pick]:
+    """The finished images of a run, in the order of results.csv.
+
+    Raises:
+        StableflowsError: its plan.json or calls.jsonl is missing or cannot be read.
+    """
+    plan, records = folder.plan(), latest(folder.calls())
+    found = [
+        (number, chain.index, chain.final)
+        for number, entry in enumerate(plan.entries)
+        for chain in chains_of(entry, [records[call] for call in entry.calls if call in records])
+        if chain.final
+    ]
+    return [Pick(number, *one) for number, one in enumerate(found, start=1)]
+
+
+def finish(
+    folder: RunFolder, numbers: Sequence[int], stages: Sequence[StageType], settings: Mapping[str, Any]
+) -> Source:
+    """The picked images of a run, with stages added that it left out.
+
+    What the run made is planned again, call for call, so that the store has it; only the added stages are
+    sent. An image from a batch cannot be made alone: there the file itself is continued.
+
+    Args:
+        numbers: of the picks, from 1, as `finished_images` counts.
+        stages: those to add; each must come after the last that the run made.
+        settings: of the command line, which decide how the upscale stage works.
+
+    Raises:
+        InputError: there is no such image, or a stage comes before one that the run made, or is one of them.
+    """
+    plan, images = folder.plan(), finished_images(folder)
+    if not images:
+        raise InputError(f"the run in {folder.path} has no finished image.")
+    missing = [number for number in numbers if not 1 <= number <= len(images)]
+    if missing:
+        raise InputError(
+            f"there is no image {', '.join(map(str, missing))}; the run has the finished images 1 to "
+            f"{len(images)}, a row each in {folder.csv_file}.",
+            where=Where(field="--pick"),
+        )
+    picks = [images[number - 1] for number in dict.fromkeys(numbers)]
+    packs = tuple(_pack(folder, plan, pick, stages, settings) for pick in picks)
+    return Source(packs, name=f"{plan.job.name} finished")
+
+
+def recorded(file: Path) -> Source | None:
+    """The entry that makes a picture of ours again, if it lies in the folder of its run; else None.
+
+    Raises:
+        StableflowsError: the run's plan.json or calls.jsonl cannot be read.
+    """
+    for place in (file.parent, file.parent.parent):
+        folder = RunFolder(place.parent, place.name)
+        if folder.plan_file.is_file() and folder.calls_file.is_file():
+            break
+    else:
+        return None
+    sha256 = hashlib.sha256(file.read_bytes()).hexdigest()
+    plan = folder.plan()
+    for record in latest(folder.calls()).values():
+        for place_in_call, image in enumerate(record.output.images if record.output else ()):
+            if image.sha256 == sha256:
+                pick = Pick(0, record.entry, record.index + place_in_call, image)
+                entry = plan.entries[record.entry]
+                until = next(
+                    number
+                    for number, stage in enumerate(entry.stages)
+                    if stage.stage_type is record.stage_type
+                )
+                shown = entry.model_copy(update={"stages": entry.stages[: until + 1]})
+                return Source((_again(folder, plan, pick, shown),))
+    return None
+
+
+def _pack(
+    folder: RunFolder,
+    plan: PlanRecord,
+    pick: Pick,
+    stages: Sequence[StageType],
+    settings: Mapping[str, Any],
+) -> PromptPack:
+    entry = plan.entries[pick.entry]
+    _refuse_order(entry, stages)
+    further = Layer({stage.value: {"enabled": True} for stage in stages}, "--stages")
+    if _batch(entry, pick):
+        pack = _continued(folder, plan, pick, stages, settings)
+    else:
+        pack = _again(folder, plan, pick, entry)
+    [one] = pack.entries
+    return replace(pack, entries=(replace(one, layers=(*one.layers, further)),))
+
+
+def _refuse_order(entry: PlannedEntry, stages: Sequence[StageType]) -> None:
+    order = list(StageType)
+    last = max(order.index(stage.stage_type) for stage in entry.stages)
+    for stage in stages:
+        if order.index(stage) <= last:
+            made = [planned.stage_type for planned in entry.stages]
+            why = "it has made already" if stage in made else f"comes before {order[last]}, which it has made"
+            raise InputError(
+                f"the run's images cannot be taken through {stage}: {stage} {why}.",
+                where=Where(field="--stages"),
+                allowed=[each.value for each in order[last + 1 :]],
+            )
+
+
+def _batch(entry: PlannedEntry, pick: Pick) -> tuple[int, int] | None:
+    """(first image, images) of the request that the picked one was in, if there were several in it."""
+    first = entry.stages[0]
+    size = first.config.get("batch_size")
+    if first.stage_type is not StageType.TXT2IMG or not isinstance(size, int) or size < 2:
+        return None
+    begin = pick.index // size * size
+    n = min(size, entry.total_images - begin)
+    return (begin, n) if n > 1 else None
+
+
+def _again(folder: RunFolder, plan: PlanRecord, pick: Pick, entry: PlannedEntry) -> PromptPack:
+    """The entry with only this image, or with the batch that it was in."""
+    batch = _batch(entry, pick)
+    begin, count = batch or (pick.index, 1)
+    first = entry.stages[0]
+    variant = begin % entry.count
+    pins: dict[str, Any] = {}
+    varied = first.config.get("subseed_strength")
+    if entry.seed:
+        pins["seed"] = entry.seed.value + (0 if varied else variant)
+    if entry.subseed:
+        pins["subseed"] = entry.subseed.value + variant
+    inputs: tuple[Path, ...] = ()
+    if entry.inputs:
+        kept = entry.inputs[pick.index // entry.count]
+        inputs = (_kept_input(folder.root, kept.sha256),)
+    layer = {**_settings(folder, plan, pick.entry, entry), "count": count}
+    layer[first.config_key] = {**layer.get(first.config_key, {}), **pins}
+    return _as_pack(plan, pick, layer, inputs)
+
+
+def _continued(
+    folder: RunFolder,
+    plan: PlanRecord,
+    pick: Pick,
+    stages: Sequence[StageType],
+    settings: Mapping[str, Any],
+) -> PromptPack:
+    """The image itself as an input, with the settings that made it."""
+    entry = plan.entries[pick.entry]
+    layer = _settings(folder, plan, pick.entry, entry)
+    last = next(stage for stage in reversed(entry.stages) if "cfg_scale" in stage.config)
+    sampling = {**sampling_of(_without_none(last.config)), "seed": pick.image.seed}
+    for key in sampled_stages(stages, layer, settings):
+        layer[key] = {**sampling, **layer.get(key, {})}
+    off = {"enabled": False}
+    layer["txt2img"] = {**layer["txt2img"], **off, "hires": off, "refiner": off}
+    for planned in entry.stages[1:]:
+        layer[planned.config_key] = {**layer[planned.config_key], **off}
+    return _as_pack(plan, pick, {**layer, "count": 1}, (folder.root / pick.image.path,))
+
+
+def _settings(folder: RunFolder, plan: PlanRecord, number: int, entry: PlannedEntry) -> dict[str, Any]:
+    """All that the job said of the entry, and over it what its stages came to; no other stage runs."""
+    job = plan.job
+    resolved = {
+        stage.config_key: _unbound(_without_none(stage.config), folder.root) for stage in entry.stages
+    }
+    toggles = {stage.value: {"enabled": stage.value in resolved} for stage in StageType}
+    layers = [
+        Layer(job.pipeline),
+        Layer(job.packs[number].config_snapshot),
+        Layer(job.run_config.settings()),
+        Layer(job.settings),
+    ]
+    return merge_values([Layer(_unbound(merge_values(layers), folder.root)), Layer(toggles), Layer(resolved)])
+
+
+def _as_pack(plan: PlanRecord, pick: Pick, layer: Mapping[str, Any], inputs: tuple[Path, ...]) -> PromptPack:
+    item = plan.job.packs[pick.entry]
+    spec = item.entry
+    prompt = _with_loras(spec.prompt, plan.job.run_config.loras)
+    where = Where(field=f"image {pick.number}" if pick.number else None)
+    entry = PackEntry(prompt, spec.negative_prompt, spec.name, (Layer(layer, "plan.json"),), inputs, where)
+    return PromptPack(item.pack_id, item.name, (entry,), globals=spec.globals)
+
+
+def _without_none(value: Any) -> Any:
+    if isinstance(value, Mapping):
+        return {key: _without_none(one) for key, one in value.items() if one is not None}
+    return value
+
+
+def _kept_input(root: Path, sha256: str) -> Path:
+    """Where an input image of a run is kept.
+
+    Raises:
+        InputError: it is gone.
+    """
+    folder = root / "store" / "inputs"
+    for file in folder.glob(f"{sha256}.*"):
+        return file
+    raise InputError(f"the run's input image {sha256[:12]} is no longer in {folder}.")
+
+
+def _unbound(config: Any, root: Path) -> Any:
+    """A config with its references to images replaced by their files, as a pack names them."""
+
+    def walk(value: Any, path: tuple[str, ...]) -> Any:
+        if isinstance(value, Mapping):
+            return {key: walk(one, (*path, key)) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [walk(one, path) for one in value]
+        if isinstance(value, str) and value.startswith(REFERENCE):
+            file = str(_kept_input(root, value.removeprefix(REFERENCE)))
+            return {"image_file": file} if "alwayson_scripts" in path else file
+        return value
+
+    return walk(config, ())
