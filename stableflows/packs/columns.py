@@ -37,6 +37,7 @@ ENTRY_FIELDS = {
     "name": "name",
     "inputs": "inputs",
     "input": "inputs",
+    "styles": "styles",
 }
 """What an entry has beside its settings, under the names that people give it."""
 
@@ -123,8 +124,7 @@ def entry_of(
     except ValueError as error:
         name = None
         errors.append(InputError(f"{error}.", where=at("name")))
-    inputs = own.get("inputs") or ()
-    names = [part.strip() for part in inputs.split(";")] if isinstance(inputs, str) else inputs
+    names = _several(own.get("inputs", ""))
     if not prompts["prompt"] and not names:
         errors.append(InputError("has neither a prompt nor inputs.", where=where))
     return PackEntry(
@@ -133,7 +133,13 @@ def entry_of(
         layers=(Layer(settings, file=where.file, lines=lines, prefix=prefix),) if settings else (),
         inputs=input_files(names, FilePath(where.file).parent, at("inputs"), errors),
         where=where,
+        styles=tuple(_several(own.get("styles", ""))),
     )
+
+
+def _several(text: str) -> list[str]:
+    """The names in a cell, which semicolons part."""
+    return [part.strip() for part in text.split(";") if part.strip()]
 
 
 @cache

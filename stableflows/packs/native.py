@@ -9,6 +9,7 @@ import yaml
 from stableflows.config.layers import merge_values
 from stableflows.packs.document import PlainLoader
 from stableflows.packs.model import PackEntry, PromptPack
+from stableflows.prompts.model import Language
 
 __all__ = ["as_native", "native_yaml"]
 
@@ -36,6 +37,7 @@ def as_native(pack: PromptPack) -> dict[str, Any]:
     around = {key: value for key, value in pack.globals.model_dump().items() if value}
     if around:
         native["globals"] = around
+    native |= _language(pack.language)
     if config := merge_values(pack.layers):
         native["config"] = config
     native["entries"] = [_entry(entry) for entry in pack.entries]
@@ -59,6 +61,14 @@ def native_yaml(pack: PromptPack) -> str:
     return text
 
 
+def _language(language: Language) -> dict[str, Any]:
+    """What a pack says of its prompts, without what it does not say."""
+    said: dict[str, Any] = language.model_dump(mode="json", exclude_defaults=True)
+    if "sweep" in said:
+        said["sweep"] = said["sweep"]["groups"]
+    return said
+
+
 def _entry(entry: PackEntry) -> dict[str, Any] | str:
     config = merge_values(entry.layers)
     count = config.pop("count", None)
@@ -68,6 +78,9 @@ def _entry(entry: PackEntry) -> dict[str, Any] | str:
         "name": entry.name,
         "count": count,
         "inputs": [str(file) for file in entry.inputs],
+        "styles": list(entry.styles),
+        "prompts": entry.drawing.model_dump(mode="json", exclude_defaults=True) if entry.drawing else None,
+        "sweep": entry.sweep.model_dump(mode="json")["groups"],
         "config": config,
     }
     said = {key: value for key, value in native.items() if value not in ("", None, [], {})}

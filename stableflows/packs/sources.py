@@ -16,6 +16,7 @@ from stableflows.packs.job_file import JobFile, NamedPack, read_job
 from stableflows.packs.listed import spread
 from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.packs.prompts import faults
+from stableflows.packs.stablenew import is_companion
 from stableflows.packs.table import read_csv, read_tsv
 from stableflows.packs.text_pack import read_text_pack
 from stableflows.packs.yaml_pack import read_pack
@@ -25,6 +26,11 @@ __all__ = ["READERS", "free_text", "read_sources"]
 
 def _read_structured(file: Path) -> Source | JobFile:
     document = read_document(file)
+    if is_companion(document) and (pack := file.with_suffix(".txt")).is_file():
+        raise InputError(
+            f"is what StableNew keeps beside a text pack, and is read with it: name {pack}.",
+            where=Where(file),
+        )
     if "packs" not in document.data:
         form = "JSON" if file.suffix.lower() == ".json" else "YAML"
         source = read_pack(spread(document) if document.is_list else document)

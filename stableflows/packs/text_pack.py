@@ -10,16 +10,18 @@ a lighthouse in fog                   a blank line ends an entry
 
 from __future__ import annotations
 
-import json
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from stableflows.config.layers import Layer
 from stableflows.errors import InputError, Where
 from stableflows.packs.fields import gather
 from stableflows.packs.files import read_text
 from stableflows.packs.model import PackEntry, PromptPack, Remark, Source
 from stableflows.packs.prompts import faults
+from stableflows.packs.stablenew import Companion, companion_of
+from stableflows.prompts.model import Language
 
 __all__ = ["read_text_pack"]
 
@@ -40,7 +42,8 @@ def read_text_pack(file: Path) -> Source:
     """The pack in `file`.
 
     A line without `neg:` below a `neg:` line is part of the prompt, as the format has it; since it is
-    seldom meant so, it is in the warnings. So is a companion `.json`, which is not read.
+    seldom meant so, it is in the warnings. Matrix and settings of StableNew's companion `.json` are
+    the pack's.
 
     Raises:
         InputError: the file cannot be read, or is no text.
@@ -64,10 +67,21 @@ def read_text_pack(file: Path) -> Source:
     entries = [_entry(file, each, errors) for each in blocks]
     if not blocks:
         errors.append(InputError("holds no entry.", where=Where(file)))
+    companion: Companion | None = None
+    try:
+        companion = companion_of(file)
+    except InputError as error:
+        errors.append(error)
     if errors:
         raise gather(errors)
-    warnings += _companion(file)
-    pack = PromptPack(file.stem, file.stem, tuple(entries), file, format="block text")
+    layers: tuple[Layer, ...] = ()
+    form, language = "block text", Language()
+    if companion:
+        language = Language(matrix=companion.matrix)
+        layers = (companion.layer,) if companion.layer else ()
+        warnings += companion.remarks
+        form = f"block text with StableNew's {file.with_suffix('.json').name}"
+    pack = PromptPack(file.stem, file.stem, tuple(entries), file, layers, format=form, language=language)
     return Source((pack,), warnings=tuple(warnings))
 
 
@@ -94,18 +108,3 @@ def _entry(file: Path, block: _Block, errors: list[InputError]) -> PackEntry:
         negative_prompt=" ".join(filter(None, block.negative)),
         where=where,
     )
-
-
-def _companion(file: Path) -> list[Remark]:
-    """A word on the `.json` of the same stem, in which StableNew keeps the pack's matrix and config."""
-    companion = file.with_suffix(".json")
-    if not companion.is_file():
-        return []
-    try:
-        if "packs" in json.loads(read_text(companion)):
-            return []  # a job file or pack list that happens to have this name
-    except (InputError, ValueError, RecursionError, TypeError):
-        pass  # whatever it is, it is not read
-    advice = "put settings into a YAML pack or a job file, or give them with --set"
-    message = f"neither its matrix nor its config is read with {file.name}"
-    return [Remark(message, "companion", Where(companion), advice)]

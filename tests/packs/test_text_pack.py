@@ -68,17 +68,6 @@ def test_lines_that_are_seldom_meant_as_prompt_are_in_the_warnings(write: Write)
     )
 
 
-def test_a_companion_that_is_not_read_is_told(write: Write) -> None:
-    file = write("p.txt", "a\n")
-    companion = write("p.json", '{"matrix": {"slots": []}, "pipeline": {}}')
-    assert read_sources([file]).warnings == (
-        (
-            f"{companion}: neither its matrix nor its config is read with p.txt; "
-            "put settings into a YAML pack or a job file, or give them with --set."
-        ),
-    )
-
-
 def test_a_job_file_of_the_same_name_is_no_companion(write: Write) -> None:
     write("p.json", '{"packs": ["p.txt"]}')
     assert read_sources([write("p.txt", "a\n")]).warnings == ()
