@@ -153,7 +153,7 @@ def sandbox_server() -> Iterator[ServerConfig]:
     from stableflows.sandbox import SandboxSettings, run_sandbox
 
     # Slow enough to see what happens, fast enough for a demo.
-    with run_sandbox(SandboxSettings(step_seconds=0.01, load_seconds=0.3)) as sandbox:
+    with run_sandbox(SandboxSettings(step_seconds=0.01, load_seconds=0.3, knows_hashes=True)) as sandbox:
         yield ServerConfig(base_url=sandbox.url, name="sandbox", identity="sandbox", poll_seconds=0.2)
 
 

@@ -78,12 +78,14 @@ def close(
     cancelled = cancelled or bool(facts.stopped and result and result.unfinished)
     status = _status(error, cancelled, result)
     message = str(error) or type(error).__name__ if error else _failed(result)
+    cached = 0
     if facts.folder is not None:
-        manifest.write(facts.folder, status=status, error=message, duration=facts.seconds)
+        written = manifest.write(facts.folder, status=status, error=message, duration=facts.seconds)
+        cached = written.totals.calls_cached
     if facts.root.is_dir():  # else nothing could be written at all, which is the error
         history.append(facts.root, _line(facts, status, message, result))
     outcome = Outcome(error=message) if error else Outcome(result=result)
-    said = message or _done(status, result, facts.stopped)
+    said = message or _done(status, result, facts.stopped, cached)
     return Ending(outcome, _code(error, status), status, said, facts.folder)
 
 
@@ -109,9 +111,11 @@ def _failed(result: BatchResult | None) -> str | None:
     return f"{result.failed} of {result.total_entries} entries failed"
 
 
-def _done(status: RunStatus, result: BatchResult | None, stopped: str | None) -> str:
+def _done(status: RunStatus, result: BatchResult | None, stopped: str | None, cached: int) -> str:
     images = result.image_count if result else 0
     done = f"{images} image{'' if images == 1 else 's'}"
+    if cached:
+        done += f", {cached} request{'' if cached == 1 else 's'} answered by the store"
     if status is not RunStatus.CANCELLED:
         return f"All rendered: {done}"
     how = f"Stopped ({stopped})" if stopped else "Cancelled"

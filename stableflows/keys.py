@@ -9,13 +9,13 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
 from stableflows.payload import StageRequest
 
-__all__ = ["KEY_VERSION", "KeyContext", "call_key"]
+__all__ = ["KEY_VERSION", "KeyContext", "call_key", "models_in"]
 
 KEY_VERSION = 1
 
@@ -82,6 +82,18 @@ def call_key(request: StageRequest, context: KeyContext, networks: Collection[tu
     }
     text = json.dumps(identity, sort_keys=True, separators=(",", ":"), ensure_ascii=True)
     return hashlib.sha256(text.encode()).hexdigest()
+
+
+def models_in(value: Any, field_name: str = "") -> Iterator[tuple[str, str]]:
+    """(kind, name) of every model that a request's fields name."""
+    if isinstance(value, Mapping):
+        for key, one in value.items():
+            yield from models_in(one, key)
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from models_in(one)
+    elif isinstance(value, str) and field_name in MODEL_FIELDS and value not in ("None", "Automatic"):
+        yield MODEL_FIELDS[field_name], value
 
 
 def _canonical(value: Any, context: KeyContext, field_name: str = "") -> Any:

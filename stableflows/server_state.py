@@ -22,9 +22,10 @@ from stableflows.webui.capabilities import Capabilities
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.infotext import parse_infotext
 from stableflows.webui.models import WebUIReply
-from stableflows.webui.names import ServerNames, checkpoint_names
+from stableflows.webui.names import ServerNames, checkpoint_names, load_names
 from stableflows.webui.prompts import lora_tags
 from stableflows.webui.server import ServerConfig
+from stableflows.webui.serverstate import pixel_options
 
 __all__ = [
     "MANAGED",
@@ -198,13 +199,27 @@ class ServerState:
         )
 
     def learned(self, request: StageRequest, reply: WebUIReply) -> ServerState:
-        """This state with the hashes that an answer reports of models of which no list had one yet."""
-        found = {
-            model: reported
-            for model, reported in reported_hashes(request.body, reply).items()
-            if model not in self.hashes
-        }
-        return replace(self, hashes={**self.hashes, **found}) if found else self
+        """This state with the hashes that an answer reports: what was rendered with is filed under them."""
+        found = reported_hashes(request.body, reply)
+        news = {model: hash_ for model, hash_ in found.items() if self.hashes.get(model) != hash_}
+        return replace(self, hashes={**self.hashes, **news}) if news else self
+
+    async def read_again(self, client: WebUIClient) -> ServerState:
+        """The same server after it went away and came back, perhaps with other files.
+
+        Raises:
+            WebUIError: it went away again.
+        """
+        names = await load_names(client)
+        options = {**await client.options(), **self.changes.originals}
+        networks = {model: hash_ for model, hash_ in self.hashes.items() if model[0] != "checkpoint"}
+        self.changes.unsure()
+        return replace(
+            self,
+            names=names,
+            pixel_options=pixel_options(options, self.capabilities.family),
+            hashes=networks | listed_hashes(names),
+        )
 
 
 SHORT_HASH = 10

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from stableflows.calls import StageCall
+from stableflows.comings_back import ComingsBack
 from stableflows.dialects import Spoken, in_dialect
 from stableflows.door import Door, Turn
 from stableflows.errors import StableflowsError
@@ -38,6 +39,7 @@ from stableflows.webui.errors import (
     CheckpointLoadFailed,
     Disagreement,
     Mismatch,
+    Unreachable,
     WebUIError,
 )
 from stableflows.webui.models import WebUIReply, WebUIRequest
@@ -91,6 +93,7 @@ class StageRunner:
         self.fresh = fresh
         self.attempts: dict[str, int] = {}
         self.door = Door(depth)
+        self.came_back = ComingsBack()
         self.broken = BrokenModels(identity.server.options.get("sd_model_checkpoint"))
         self._made: set[str] = set()
 
@@ -155,6 +158,7 @@ class StageRunner:
     ) -> StageOutput:
         started = time.monotonic()
         self.broken.refuse(request.body)
+        self.came_back.refuse(self.identity.entries[call.entry], request.body, self.server)
         body = await asyncio.to_thread(with_images, request.body, lambda sha: self._load(sha, before))
         spoken = in_dialect(
             WebUIRequest(request.path, body, request.n_images, request.size),
@@ -203,6 +207,14 @@ class StageRunner:
                     return sent, reply
             self.broken.refuse(spoken.request.body)
 
+    async def look_again(self) -> None:
+        """Before a further try: if the server was away, read anew what it has.
+
+        Raises:
+            WebUIError: it went away again.
+        """
+        self.identity.server = await self.came_back.read(self.client, self.server)
+
     async def _check_loaded(self, call: StageCall, spoken: Spoken) -> None:
         """SD.Next takes an option also if its file cannot be loaded, and its detailer does not say what it
         worked with.
@@ -221,7 +233,11 @@ class StageRunner:
             raise Mismatch(site, (Disagreement("checkpoint", str(asked), loaded or "none", why),))
 
     async def _send(self, call: StageCall, sent: WebUIRequest, turn: Turn) -> WebUIReply:
+        running = False
+
         def seen(state: CallState) -> None:
+            nonlocal running
+            running = state.phase.running
             if state.phase.at_server:
                 turn.seen()
             self.on_state(call.call_id, state)
@@ -235,8 +251,10 @@ class StageRunner:
         except CheckpointLoadFailed as error:
             await self.broken.heal(sent.body, error, self.client, self.server)
             raise
-        except WebUIError:
+        except WebUIError as error:
             changes.unsure()
+            if isinstance(error, Unreachable):
+                self.came_back.lost(call, error, running=running)
             raise
         turn.seen()
         self.broken.rendered(sent.body)

@@ -26,8 +26,10 @@ from stableflows.webui.errors import Interrupted, NotReady, Stalled, Unreachable
 
 __all__ = ["STAGE_TASKS", "adetailer", "img2img", "txt2img", "upscale"]
 
-RETRY_DELAYS = [1.0, 5.0, 15.0]
-"""Seconds before each further try."""
+RETRY_DELAYS = [1.0, 5.0, 15.0, 15.0, 15.0, 15.0]
+"""Seconds before each further try. Only a call that waits behind one that kills the server gets them all."""
+TRIES = 4
+"""Of a call whose answer does not come whole, or that a proxy turns away."""
 RESTART_SECONDS = 180.0
 """How long a server that went away is waited for before a further try."""
 
@@ -42,7 +44,9 @@ async def _may_pass(_task: Task[Any, Any], run: TaskRun, state: State[Any]) -> b
     error = await state.aresult(raise_on_failure=False)
     if isinstance(error, Stalled):
         return run.run_count <= 1
-    return isinstance(error, WebUIError) and error.retryable
+    if not isinstance(error, WebUIError) or not error.retryable:
+        return False
+    return isinstance(error, Unreachable) or run.run_count < TRIES
 
 
 stage_task = task(
@@ -75,6 +79,7 @@ async def _ready_again(runner: StageRunner, delay: float) -> None:
     await asyncio.sleep(delay)
     try:
         await runner.client.wait_ready(RESTART_SECONDS)
+        await runner.look_again()
     except (Unreachable, NotReady) as error:
         reason = f"{error.reason}, and it did not come back within {RESTART_SECONDS:.0f} s"
         raise GoneForGood(reason, error.site, advice=error.advice) from error

@@ -40,6 +40,9 @@ class Sandbox:
         self.armed = Armed()
         self.requests = RequestLog(settings.request_log)
         self._hashes = HashCache()
+        if settings.knows_hashes:
+            for file in catalog.checkpoints:
+                self._hashes.computed(f"checkpoint/{file.filename}", file.mtime, file.sha256)
         self.webui = WebUI(settings, catalog, self._hashes)
         self._socket = _bound(settings.host, settings.port)
         self.url = f"http://{settings.host}:{self._socket.getsockname()[1]}"

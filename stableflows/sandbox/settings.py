@@ -21,6 +21,8 @@ class SandboxSettings(BaseModel):
         more_users: further users and passwords of ``--api-auth``.
         sparse_config: start with a nearly empty ``config.json``, as after a fresh installation: an
             override of an option that does not stand in it leaks into all later requests.
+        knows_hashes: as a server that has loaded each of its checkpoints once; otherwise its list has a
+            checkpoint's hash only after its first use.
         start_seconds: how long the start takes; routes come one by one during it.
         request_log: a file that gets one JSON line when a request starts and one when it ends.
         server_stop: offer ``/sdapi/v1/server-stop|kill|restart`` (``--api-server-stop``).
@@ -37,6 +39,7 @@ class SandboxSettings(BaseModel):
     auth: tuple[str, str] | None = None
     more_users: tuple[tuple[str, str], ...] = ()
     sparse_config: bool = False
+    knows_hashes: bool = False
     start_seconds: float = Field(default=0.0, ge=0)
     request_log: Path | None = None
     server_stop: bool = False

@@ -20,6 +20,7 @@
        │  └─ RequestRejected      exit 1        any other 4xx: field, type, range
        │     └─ MissingEndpoint   exit 1        404/405: this server has no such path
        ├─ Stalled                 exit 1        no progress; interrupted (one more try is the caller's)
+       ├─ SetAside                exit 1        the server died each time that it rendered this entry
        ├─ Interrupted             exit 130      we stopped it: cancelled
        ├─ FewerImages             exit 1        200, but fewer images than asked for
        └─ Mismatch                exit 1        200, but not what was asked; carries all disagreements
@@ -54,6 +55,7 @@ __all__ = [
     "OutOfMemory",
     "Overloaded",
     "RequestRejected",
+    "SetAside",
     "Stalled",
     "TLSFailed",
     "UnexpectedAnswer",
@@ -261,6 +263,10 @@ class Stalled(WebUIError):
     def __init__(self, reason: str, site: CallSite, *, idle: bool, advice: str = "") -> None:
         super().__init__(reason, site, advice=advice)
         self.idle = idle
+
+
+class SetAside(WebUIError):
+    """The server died each time that it rendered this entry, and came back: the others go on without it."""
 
 
 class Interrupted(WebUIError):

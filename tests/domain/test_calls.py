@@ -88,7 +88,7 @@ def key_of(settings: dict[str, Any], context: KeyContext | None = None, **more: 
     request = next_request(
         plan.stages[0], Texts("x"), first=FirstSeeds(more.get("seed", 1)), n=more.get("n", 1)
     )
-    return call_key(request, context or KeyContext("http://a", "a1111"), more.get("networks"))
+    return call_key(request, context or KeyContext("http://a", "a1111"), more.get("networks", ()))
 
 
 @pytest.mark.parametrize(
@@ -124,8 +124,8 @@ def test_the_key_knows_seed_batch_family_options_and_hashes() -> None:
         key_of({}, replace(base, server="http://b")),
         key_of({}, hashed),
         key_of({}, replace(hashed, hashes={("checkpoint", "c"): "def"})),
-        key_of({}, networks={("lora", "ink"): None}),
-        key_of({}, networks={("lora", "ink"): "123"}),
+        key_of({}, networks={("lora", "ink")}),
+        key_of({}, replace(base, hashes={("lora", "ink"): "123"}), networks={("lora", "ink")}),
     ]
     assert len(set(keys)) == len(keys)
 
@@ -167,7 +167,7 @@ async def run(
         under_way -= 1
         return None if call.call_id in (fail or set()) else output(call)
 
-    await execute(job.calls, run_call, cancel=asyncio.Event(), depth=depth)
+    await execute(job.calls, run_call, stop=asyncio.Event(), at_once=depth)
     return order, sources, most
 
 
@@ -194,16 +194,16 @@ async def test_never_more_than_depth_calls_are_under_way(depth: int) -> None:
     assert most == depth
 
 
-async def test_once_cancelled_no_further_call_starts() -> None:
-    cancel = asyncio.Event()
+async def test_once_stopped_no_further_call_starts() -> None:
+    stop = asyncio.Event()
     started = []
 
     async def run_call(call: StageCall, _before: ImageRecord | None) -> StageOutput | None:
         started.append(call.call_id)
-        cancel.set()
+        stop.set()
         return output(call)
 
-    await execute(prepared(count=3).calls, run_call, cancel=cancel)
+    await execute(prepared(count=3).calls, run_call, stop=stop)
     assert started == ["0001/txt2img/0"]
 
 
@@ -212,7 +212,40 @@ async def test_what_ends_the_run_ends_it() -> None:
         raise ConnectionError("gone")
 
     with pytest.raises(ConnectionError, match="gone"):
-        await execute(prepared(count=3).calls, run_call, cancel=asyncio.Event())
+        await execute(prepared(count=3).calls, run_call, stop=asyncio.Event())
+
+
+async def test_what_is_done_is_not_made_again_and_is_continued() -> None:
+    job = prepared(count=2, stages=("txt2img", "upscale"))
+    by_id = {call.call_id: call for call in job.calls}
+    made: list[tuple[str, str | None]] = []
+
+    async def run_call(call: StageCall, before: ImageRecord | None) -> StageOutput | None:
+        made.append((call.call_id, before.path if before else None))
+        return output(call)
+
+    first = by_id["0001/txt2img/0"]
+    done = {first.call_id: output(first), "0001/txt2img/1": None}
+    await execute(job.calls, run_call, stop=asyncio.Event(), done=done)
+    assert made == [("0001/upscale/0", "0001/txt2img/0/0")]
+
+
+async def test_a_call_is_overtaken_only_by_calls_of_its_group() -> None:
+    """The second group's call is ready at once, and would load another checkpoint too early."""
+    job = prepared(count=2, stages=("txt2img", "upscale"))
+    groups = {"0001/txt2img/0": 0, "0001/upscale/0": 0, "0001/txt2img/1": 1, "0001/upscale/1": 1}
+    calls = [call.model_copy(update={"group": groups[call.call_id]}) for call in job.calls]
+    calls.sort(key=lambda call: (call.group, call.stage))
+    ended: list[str] = []
+
+    async def run_call(call: StageCall, _before: ImageRecord | None) -> StageOutput | None:
+        assert all(other.call_id in ended for other in calls if other.group < call.group and other.stage == 0)
+        await asyncio.sleep(0.01)
+        ended.append(call.call_id)
+        return output(call)
+
+    await execute(calls, run_call, stop=asyncio.Event(), at_once=3)
+    assert len(ended) == 4
 
 
 # -- the runner seam

@@ -12,6 +12,7 @@ from typing import Any
 import pytest
 
 from stableflows.executor import execute
+from stableflows.identity import CallIdentity
 from stableflows.preflight import preflight
 from stableflows.request import Prepared, RenderRequest, prepare
 from stableflows.results import StageOutput
@@ -20,6 +21,7 @@ from stableflows.sandbox import SandboxSettings, run_sandbox
 from stableflows.sandbox.settings import FlavourName
 from stableflows.server_state import settle
 from stableflows.stage_runner import StageRunner
+from stableflows.store import Store
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.server import ServerConfig
 
@@ -46,10 +48,11 @@ async def render(
         server.will_override(entries)
         runner = StageRunner(
             client=client,
-            server=server,
-            entries=entries,
+            identity=CallIdentity(entries, server),
             images=job.images,
             folder=RunFolder.create(root, "demo", "0" * 8, datetime.now(UTC)),
+            store=Store(root),
+            depth=depth,
             cancel=asyncio.Event(),
             on_state=lambda call, state: None,
         )
@@ -59,7 +62,7 @@ async def render(
             outputs[call.call_id] = await runner.run(call, source)
             return outputs[call.call_id]
 
-        await execute(job.calls, run_call, cancel=asyncio.Event(), depth=depth)
+        await execute(job.calls, run_call, stop=asyncio.Event(), at_once=depth + 2)
         await server.changes.put_back(client)
         return outputs, before, await client.options()
 

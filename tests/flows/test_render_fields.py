@@ -30,6 +30,7 @@ from stableflows.config import (
     SDUpscale,
     Txt2ImgConfig,
 )
+from stableflows.identity import CallIdentity
 from stableflows.preflight import preflight
 from stableflows.request import RenderRequest, prepare
 from stableflows.results import StageOutput
@@ -38,6 +39,7 @@ from stableflows.sandbox import run_sandbox
 from stableflows.schedule import schedule
 from stableflows.server_state import ServerState, settle
 from stableflows.stage_runner import StageRunner
+from stableflows.store import Store
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.server import ServerConfig
 
@@ -86,12 +88,13 @@ class Renderer:
         async with WebUIClient(self.config) as client:
             runner = StageRunner(
                 client=client,
-                server=self.server,
-                entries=entries,
+                identity=CallIdentity(entries, self.server),
                 images=prepared.images,
                 folder=folder,
+                store=Store(self.root),
                 cancel=asyncio.Event(),
                 on_state=lambda _id, _state: None,
+                fresh=True,  # equal keys must be found to have equal pixels, not given them
             )
             for call in schedule(entries):
                 before = outputs[call.after].images[call.take] if call.after else None

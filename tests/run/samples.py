@@ -18,6 +18,7 @@ from stableflows.run.plan_record import PlannedCall, PlannedEntry, PlannedStage,
 from stableflows.seeds import SeedChoice
 from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageType
+from stableflows.store import Store
 
 NOW = datetime(2026, 11, 21, 1, 30, tzinfo=UTC)
 RUN_ID = "3f2a9c1b-0000-4000-8000-000000000001"
@@ -141,8 +142,8 @@ class Sample:
             index = call.index + place
             data = draw(call, index) if draw else png(24, 16, text=call_id)
             seed = entry.seed.value + index if entry.seed else None
-            path = self.folder.save_image(
-                data,
+            path = self.folder.place_image(
+                Store(self.folder.root).put_image(data, ".png"),
                 final=call.stage_type is entry.stages[-1].stage_type,
                 entry=call.entry,
                 stage=call.stage_type,
@@ -150,7 +151,6 @@ class Sample:
                 n=entry.total_images,
                 seed=seed,
                 prompt=entry.prompt,
-                suffix=".png",
             )
             with Image.open(path) as image:
                 width, height = image.size

@@ -14,6 +14,7 @@ from stableflows.errors import InputError, StableflowsError
 from stableflows.results import CallRecord
 from stableflows.run.folder import RunFolder
 from stableflows.stages import StageType
+from stableflows.store import Store
 from tests.run.samples import NOW, RUN_ID, Sample, png
 
 
@@ -26,9 +27,9 @@ def save(folder: RunFolder, data: bytes, **more: object) -> Path:
         "n": 1,
         "seed": 7,
         "prompt": "A cat",
-        "suffix": ".png",
     }
-    return folder.save_image(data, **(fields | more))  # type: ignore[arg-type]
+    stored = Store(folder.root).put_image(data, ".png")
+    return folder.place_image(stored, **(fields | more))  # type: ignore[arg-type]
 
 
 def test_the_folder_tells_date_job_and_run(tmp_path: Path) -> None:
