@@ -25,6 +25,7 @@ from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import InputImages
 from stableflows.job import Job, RunConfig, RunMode, SubmittedAs
 from stableflows.packs import free_text, read_sources
+from stableflows.packs.model import Source
 from stableflows.schedule import schedule
 from stableflows.seeds import Draws
 from stableflows.stages import StageType
@@ -51,6 +52,12 @@ class RenderRequest(BaseModel):
         (),
         title="Input images",
         description="Image files to continue; then the first stage is img2img or upscale.",
+    )
+    from_images: tuple[str, ...] = Field(
+        (),
+        title="From images",
+        description="Finished images, in place of packs: made again from what they say of themselves. "
+        "With stages that leave out txt2img, they are continued with the prompt and settings found in them.",
     )
     stages: tuple[StageType, ...] | None = Field(
         None,
@@ -152,28 +159,24 @@ class Prepared:
 
 
 def prepare(
-    request: RenderRequest, *, run_mode: RunMode = "direct", submitted: SubmittedAs | None = None
+    request: RenderRequest,
+    source: Source | None = None,
+    *,
+    run_mode: RunMode = "direct",
+    submitted: SubmittedAs | None = None,
 ) -> Prepared:
     """Read what is asked for, check it, and resolve everything that is random.
 
     Args:
+        source: what to render, if it is not the request that says it.
         run_mode: how it will run, whatever a job file says.
         submitted: recorded as its source, unless a job file names one.
 
     Raises:
         InputError: what was asked for cannot be rendered; InvalidInputs names everything at once.
     """
-    if request.prompt is not None and request.packs:
-        raise InputError("give packs or a prompt, not both.", where=Where(field="--prompt"))
     inputs = [Path(path).expanduser().resolve() for path in request.inputs]
-    if request.packs:
-        source = read_sources(request.packs)
-    elif request.prompt is not None or inputs:
-        source = free_text(request.prompt or "", request.negative_prompt, inputs)
-        words = " ".join((request.prompt or "").split())[:60]
-        source = replace(source, name=words or inputs[0].stem)
-    else:
-        raise InputError("nothing to render: name a pack, or give --prompt or --input.")
+    source = source or _source(request, inputs)
     images = InputImages()
     job, places = read_job(
         source,
@@ -189,6 +192,25 @@ def prepare(
     return Prepared(
         with_mode(job, run_mode, submitted), entries, schedule(entries), images, draws.made, warnings, places
     )
+
+
+def _source(request: RenderRequest, inputs: Sequence[Path]) -> Source:
+    """What the request names to be rendered."""
+    if request.from_images and (request.packs or request.prompt is not None or inputs):
+        raise InputError("goes with neither packs nor --prompt nor --input.", where=Where(field="--from"))
+    if request.prompt is not None and request.packs:
+        raise InputError("give packs or a prompt, not both.", where=Where(field="--prompt"))
+    if request.packs:
+        return read_sources(request.packs)
+    if request.from_images:
+        from stableflows.images import read_images  # not at the top: most requests name no image
+
+        return read_images(request.from_images, stages=request.stages, settings=request.settings)
+    if request.prompt is not None or inputs:
+        source = free_text(request.prompt or "", request.negative_prompt, inputs)
+        words = " ".join((request.prompt or "").split())[:60]
+        return replace(source, name=words or inputs[0].stem)
+    raise InputError("nothing to render: name a pack, or give --prompt or --input.")
 
 
 def _idle_settings(request: RenderRequest, entries: Sequence[Entry]) -> list[str]:
