@@ -2,10 +2,16 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo test check lock clean
+.PHONY: demo up down test check lock clean
 
 demo: .venv/ready
 	$(BIN)/python -m flows.run packs/demo.yaml --server sandbox
+
+up: .venv/ready
+	$(BIN)/python -m flows.up
+
+down: .venv/ready
+	$(BIN)/python -m flows.down
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile

@@ -10,8 +10,9 @@ from stableflows.request import Prepared
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import NotReady, Unreachable
 from stableflows.webui.names import load_names
+from stableflows.webui.server import ServerConfig
 
-__all__ = ["check_plan"]
+__all__ = ["check_names_at", "check_plan"]
 
 
 async def check_plan(prepared: Prepared, name: str, source: str) -> str:
@@ -25,6 +26,11 @@ async def check_plan(prepared: Prepared, name: str, source: str) -> str:
     config = None if name == SANDBOX else by_url(name, source)
     if config is None:
         return f"unchecked: {name} is looked up when the run starts"
+    return await check_names_at(prepared, config)
+
+
+async def check_names_at(prepared: Prepared, config: ServerConfig) -> str:
+    """As `check_plan`, of a server that is known."""
     try:
         async with WebUIClient(config) as client:
             await client.wait_ready(0)

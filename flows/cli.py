@@ -7,6 +7,8 @@ from importlib.metadata import version
 from cyclopts import App
 
 from flows import command, doctor, pack, run
+from flows.down import app as down
+from flows.up import app as up
 
 __all__ = ["app", "main"]
 
@@ -18,6 +20,8 @@ app = App(
 app.command(run.app, name="run")
 app.command(doctor.app, name="doctor")
 app.command(pack.app, name="pack")
+app.command(up, name="up")
+app.command(down, name="down")
 
 
 def main() -> None:

@@ -23,7 +23,7 @@ from pathlib import Path
 
 from stableflows.errors import ExitCode, StableflowsError
 
-__all__ = ["OwnServer", "PrefectApiError"]
+__all__ = ["TELEMETRY_OFF", "OwnServer", "PrefectApiError", "end_with_parent", "serve"]
 
 START_BOUND = 180.0
 """Seconds until a server that is not healthy counts as failed; a cold start on a slow machine takes 40."""
@@ -151,12 +151,12 @@ def _child_environment(ours: Mapping[str, str]) -> dict[str, str]:
     return BATCHED_HISTORY | NO_CARETAKERS | dict(ours) | TELEMETRY_OFF | {"PYTHONPATH": paths}
 
 
-def _end_with_parent() -> None:
-    """Wait for the parent to close our standard input, then end: in peace, within a bound."""
+def end_with_parent(bound: float = STOP_BOUND) -> None:
+    """Wait for the parent to close our standard input, then end: in peace, or by force after `bound` seconds."""
     while os.read(0, 1):  # not sys.stdin, whose lock this thread would hold when the interpreter ends
         pass
-    signal.raise_signal(signal.SIGTERM)
-    time.sleep(STOP_BOUND)
+    os.kill(os.getpid(), signal.SIGTERM)
+    time.sleep(bound)
     os._exit(1)
 
 
@@ -164,12 +164,16 @@ def main() -> None:
     """Serve Prefect's API on a free loopback port until standard input is closed."""
     listener = socket.socket()
     listener.bind(("127.0.0.1", 0))
-    port = str(listener.getsockname()[1])
-    os.environ["PREFECT_SERVER_API_HOST"] = "127.0.0.1"
-    os.environ["PREFECT_SERVER_API_PORT"] = port  # the UI's pages ask the API there
-    os.write(1, f"{port}\n".encode())
+    os.write(1, f"{listener.getsockname()[1]}\n".encode())
     os.dup2(2, 1)  # the parent reads one line only; what libraries print goes to the log
-    threading.Thread(target=_end_with_parent, daemon=True).start()
+    threading.Thread(target=end_with_parent, daemon=True).start()
+    serve(listener)
+
+
+def serve(listener: socket.socket) -> None:
+    """Serve Prefect's API and UI on a bound loopback socket, until a signal ends it."""
+    os.environ["PREFECT_SERVER_API_HOST"] = "127.0.0.1"
+    os.environ["PREFECT_SERVER_API_PORT"] = str(listener.getsockname()[1])  # the UI's pages ask the API there
 
     import uvicorn
     from filelock import FileLock

@@ -72,14 +72,16 @@ def _to_stderr(line: str) -> None:
 
 
 @contextmanager
-def prefect_api(*, announce: Callable[[str], None] = _to_stderr) -> Iterator[ApiInUse]:
+def prefect_api(*, announce: Callable[[str], None] = _to_stderr, queue: bool = False) -> Iterator[ApiInUse]:
     """Have a Prefect API for the block, with Prefect imported, quiet and pointed at it.
 
     Args:
         announce: gets the one line that is printed, only when a server of our own is started.
+        queue: one that outlives this process is needed: no server of our own is started.
 
     Raises:
-        PrefectApiError: the configured API does not answer, or our own server does not start.
+        PrefectApiError: the configured API does not answer, or our own server does not start, or `queue` is
+            asked for and nothing runs.
         InputError: a settings file of Prefect's is broken, or names a profile that does not exist.
     """
     home = Path(setting.value if (setting := prefect_setting("home")) else "~/.prefect").expanduser()
@@ -93,6 +95,8 @@ def prefect_api(*, announce: Callable[[str], None] = _to_stderr) -> Iterator[Api
     elif url := _url_of_stableflows_up(home):
         with _imported(url, home) as log_file:
             yield ApiInUse(url=url, source="stableflows up", log=log_file)
+    elif queue:
+        raise PrefectApiError("There is no queue: nothing runs that could keep it. Start it: stableflows up")
     else:
         announce("Prefect: starting a server for this run (PREFECT_API_URL can name one that runs)")
         server = OwnServer(_new_log(home))
