@@ -33,7 +33,7 @@ from stableflows.stages import StageType
 if TYPE_CHECKING:
     from stableflows.closing import Ending
 
-__all__ = ["app"]
+__all__ = ["app", "carry_out", "stages_of"]
 
 app = App(
     name="run",
@@ -43,7 +43,12 @@ app = App(
 )
 
 
-def _stages(value: str) -> tuple[StageType, ...]:
+def stages_of(value: str) -> tuple[StageType, ...]:
+    """The stages of an option such as `upscale,adetailer`.
+
+    Raises:
+        InputError: one of them is none.
+    """
     names = [part.strip() for part in value.split(",") if part.strip()]
     known = [stage.value for stage in StageType]
     for name in names:
@@ -71,6 +76,7 @@ def run(
     seed: Annotated[int | None, Parameter(converter=_whole)] = None,
     count: Annotated[int | None, Parameter(converter=_whole)] = None,
     inputs: Annotated[list[str] | None, Parameter(name="--input", consume_multiple=True)] = None,
+    from_images: Annotated[list[str] | None, Parameter(name="--from", consume_multiple=True)] = None,
     out: Path = Path("outputs"),
     plan: bool = False,
     json_output: Annotated[bool, Parameter(name="--json")] = False,
@@ -109,6 +115,9 @@ def run(
         Images an entry.
     inputs:
         Images to continue, where the first stage is not txt2img.
+    from_images:
+        Finished images to make again from what they say of themselves; with --stages that leave out txt2img,
+        to take further.
     out:
         The folder that holds all runs.
     plan:
@@ -141,9 +150,10 @@ def run(
     # With --json, standard output is for the JSON alone.
     console = Console(stderr=json_output, highlight=False)
     try:
-        others = (packs, prompt, negative_prompt, stages, settings, inputs, seed is not None, count)
+        named_here = (packs, prompt, negative_prompt, inputs, from_images)
+        set_here = (stages, settings, seed is not None, count)
         earlier = _earlier(out.expanduser().resolve(), again, resume, retry)
-        if earlier and any(others):
+        if earlier and any((*named_here, *set_here)):
             [option] = earlier
             raise InputError(f"--{option} takes the job as it was; packs and settings do not go with it.")
         run_mode = decide_mode(direct=direct, queue=queue)
@@ -155,7 +165,8 @@ def run(
             prompt=prompt,
             negative_prompt=negative_prompt,
             inputs=tuple(inputs or ()),
-            stages=None if stages is None else _stages(stages),
+            from_images=tuple(from_images or ()),
+            stages=None if stages is None else stages_of(stages),
             settings=parse_settings(settings or ()),
             seed=seed,
             count=count,
@@ -168,14 +179,21 @@ def run(
         )
         source: SubmittedAs = "run_now" if now else "add_to_queue" if run_mode == "queue" else "cli"
         prepared = named(load(request, run_mode=run_mode, submitted=source), name)
-        if plan:
-            return _plan(prepared, request, console, json_output)
-        if run_mode == "queue":
-            snapshot = _snapshot(request, prepared)
-            return show(submit(snapshot, prepared, priority=priority, now=now, console=console), json_output)
-        ending = _render(_snapshot(request, prepared), console)
+        if plan or run_mode == "direct":
+            return carry_out(request, prepared, console, plan=plan, json_output=json_output)
+        snapshot = _snapshot(request, prepared)
+        return show(submit(snapshot, prepared, priority=priority, now=now, console=console), json_output)
     except StableflowsError as error:
         return refused(error, json_output)
+
+
+def carry_out(
+    request: RenderRequest, prepared: Prepared, console: Console, *, plan: bool, json_output: bool
+) -> int:
+    """Render what was prepared, in this process, and return the exit code; or only print its plan."""
+    if plan:
+        return _plan(prepared, request, console, json_output)
+    ending = _render(_snapshot(request, prepared), console)
     if json_output:
         sys.stdout.write(ending.outcome.model_dump_json(indent=1, exclude_none=True) + "\n")
     return int(ending.code)
