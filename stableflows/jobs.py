@@ -60,7 +60,8 @@ def save_job(prepared: Prepared, root: Path) -> str:
 def load(
     request: RenderRequest, *, run_mode: RunMode = "direct", submitted: SubmittedAs | None = None
 ) -> Prepared:
-    """What a request asks for: packs or a prompt, a saved job, or an earlier run's job with its draws.
+    """What a request asks for: packs or a prompt, a saved job, an earlier run's job with its draws, or what
+    is left of an earlier run.
 
     Args:
         run_mode: how it will run; a saved job has that recorded already.
@@ -70,6 +71,8 @@ def load(
         InputError: it cannot be rendered, or is not there.
     """
     root = request.root
+    if earlier := request.resume or request.retry:
+        return _continued(request, RunFolder.open(root, _folder_of(root, earlier)))
     if request.again is not None:
         plan = RunFolder.open(root, _folder_of(root, request.again)).plan()
         again = prepare_job(plan.job, inputs=inputs_folder(root), recorded=plan.draws)

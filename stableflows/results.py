@@ -54,7 +54,7 @@ class StageOutput(Record):
     key: str
     """Identity of the call, see `stableflows.keys`."""
     duration: float
-    """Seconds from the request to the last image on disk."""
+    """Seconds that the server took: from the request, or the end of the call before it, to the answer."""
     cached: bool = False
     unverified: tuple[str, ...] = ()
     """What was asked but is not reported by the server, so that nobody can tell whether it was done."""

@@ -13,11 +13,11 @@ from contextlib import asynccontextmanager
 from hashlib import sha256
 from pathlib import Path
 
-from filelock import FileLock, Timeout
+from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
 from stableflows.errors import ServerError
-from stableflows.run.files import write_whole
+from stableflows.run.files import try_lock, unlock, write_whole
 from stableflows.waiting import unless_cancelled
 
 __all__ = ["HOME_VARIABLE", "Holder", "ServerInUseError", "Slot", "home"]
@@ -56,8 +56,8 @@ class Slot:
     def __init__(self, server_identity: str) -> None:
         self.server = server_identity
         stem = home() / "slots" / sha256(server_identity.encode()).hexdigest()[:16]
-        self._held = FileLock(stem.with_suffix(".lock"))
-        self._next = FileLock(stem.with_suffix(".next"))
+        self._held = stem.with_suffix(".lock")
+        self._next = stem.with_suffix(".next")
         self._file = stem.with_suffix(".json")
 
     def holder(self) -> Holder | None:
@@ -69,9 +69,11 @@ class Slot:
 
     def somebody_waits(self) -> bool:
         """Whether another run waits for this slot."""
-        if not _try(self._next):
+        self._file.parent.mkdir(parents=True, exist_ok=True)
+        lock = try_lock(self._next)
+        if lock is None:
             return True
-        self._next.release()
+        unlock(lock)
         return False
 
     @asynccontextmanager
@@ -89,39 +91,31 @@ class Slot:
             WaitCancelled: the run was cancelled while it waited.
         """
         self._file.parent.mkdir(parents=True, exist_ok=True)
-        if not _try(self._held):
+        lock = try_lock(self._held)
+        if lock is None:
             holder = self.holder()
             other = f"the run {holder}" if holder else "another run"
             if not wait:
-                raise ServerInUseError(
-                    f"{other} uses {self.server}; without --no-wait this one would wait for it."
-                )
+                raise ServerInUseError(f"{other} uses {self.server}; without --no-wait this one would wait.")
             say(f"Waiting for {other}, which uses {self.server}")
-            await unless_cancelled(self._in_turn(), cancel)
+            lock = await unless_cancelled(self._in_turn(), cancel)
         try:
             mine = Holder(server=self.server, run_id=run_id, name=name, pid=os.getpid())
             write_whole(self._file, mine.model_dump_json().encode())
             yield
         finally:
             self._file.unlink(missing_ok=True)
-            self._held.release()
+            unlock(lock)
 
-    async def _in_turn(self) -> None:
+    async def _in_turn(self) -> FileLock:
+        first_in_line = await _acquired(self._next)
         try:
-            await _acquired(self._next)
-            await _acquired(self._held)
+            return await _acquired(self._held)
         finally:
-            self._next.release()
+            unlock(first_in_line)
 
 
-async def _acquired(lock: FileLock) -> None:
-    while not _try(lock):  # noqa: ASYNC110 (another process holds it, and tells nobody)
+async def _acquired(file: Path) -> FileLock:
+    while (lock := try_lock(file)) is None:  # noqa: ASYNC110 (its holder tells nobody)
         await asyncio.sleep(POLL)
-
-
-def _try(lock: FileLock) -> bool:
-    try:
-        lock.acquire(blocking=False)
-    except Timeout:
-        return False
-    return True
+    return lock

@@ -96,6 +96,8 @@ class StageRunner:
         self.came_back = ComingsBack()
         self.broken = BrokenModels(identity.server.options.get("sd_model_checkpoint"))
         self._made: set[str] = set()
+        self._seconds: dict[str, float] = {}
+        self._last_reply = 0.0
 
     @property
     def server(self) -> ServerState:
@@ -156,7 +158,6 @@ class StageRunner:
     async def _make(
         self, call: StageCall, request: StageRequest, before: ImageRecord | None, damage: Damage | None
     ) -> StageOutput:
-        started = time.monotonic()
         self.broken.refuse(request.body)
         self.came_back.refuse(self.identity.entries[call.entry], request.body, self.server)
         body = await asyncio.to_thread(with_images, request.body, lambda sha: self._load(sha, before))
@@ -178,7 +179,7 @@ class StageRunner:
                 stage_type=call.stage_type,
                 images=images,
                 key=key,
-                duration=round(time.monotonic() - started, 3),
+                duration=round(self._seconds.pop(call.call_id), 3),
                 unverified=tuple(verdict.unverified),
                 warnings=(*verdict.warnings, *again),
                 reported=_reported(reply, verdict),
@@ -243,6 +244,7 @@ class StageRunner:
             self.on_state(call.call_id, state)
 
         changes = self.server.changes
+        began = time.monotonic()
         changes.now_set(sent.body.get("override_settings") or {})
         try:
             reply = await self.client.call(
@@ -258,6 +260,10 @@ class StageRunner:
             raise
         turn.seen()
         self.broken.rendered(sent.body)
+        # A server renders one call after the other: what this one took is the time since the last ended.
+        ended = time.monotonic()
+        self._seconds[call.call_id] = ended - max(began, self._last_reply)
+        self._last_reply = ended
         return reply
 
     def _load(self, sha256: str, before: ImageRecord | None) -> str:

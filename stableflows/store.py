@@ -20,11 +20,10 @@ from pathlib import Path
 from typing import Any, Literal
 from weakref import WeakValueDictionary
 
-from filelock import FileLock, Timeout
 from pydantic import Field, ValidationError
 
 from stableflows.results import Record, StageOutput
-from stableflows.run.files import as_json, write_new, write_whole
+from stableflows.run.files import as_json, try_lock, unlock, write_new, write_whole
 from stableflows.stages import StageType
 
 __all__ = ["Damage", "Store", "StoreRecord", "StoredImage"]
@@ -165,30 +164,19 @@ class Store:
         here = self._in_flight.setdefault(key, asyncio.Lock())
         async with here:
             self._locks.mkdir(parents=True, exist_ok=True)
-            file = self._locks / f"{key}.lock"
-            lock = FileLock(file)
-            while True:
-                try:
-                    lock.acquire(blocking=False)
-                    break
-                except Timeout:
-                    await asyncio.sleep(LOCK_POLL)
+            while (lock := try_lock(self._locks / f"{key}.lock")) is None:  # noqa: ASYNC110 (nobody tells)
+                await asyncio.sleep(LOCK_POLL)
             try:
                 yield
             finally:
-                file.unlink(missing_ok=True)  # before it is released: who waits then takes a new file
-                lock.release()
+                unlock(lock)
 
     def sweep(self) -> None:
-        """Delete lock and partial files of processes that were killed; those of living ones stay."""
+        """Delete the lock files of processes that were killed; those of living ones stay."""
         for file in self._locks.glob("*.lock"):
-            lock = FileLock(file)
-            try:
-                lock.acquire(blocking=False)
-            except Timeout:
-                continue
-            file.unlink(missing_ok=True)
-            lock.release()
+            lock = try_lock(file)
+            if lock is not None:
+                unlock(lock)
 
     def _read(self, file: Path) -> StoreRecord | Damage | None:
         try:

@@ -13,12 +13,12 @@ import os
 import shutil
 import tempfile
 from collections.abc import Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
-from filelock import FileLock
+from filelock import FileLock, Timeout
 
 from stableflows.errors import InputError
 
@@ -32,6 +32,8 @@ __all__ = [
     "one_line",
     "read_lines",
     "sync_directory",
+    "try_lock",
+    "unlock",
     "write_new",
     "write_whole",
 ]
@@ -168,7 +170,7 @@ def append_line(path: Path, text: str, *, lock: bool) -> None:
     """
     if "\n" in text:
         raise ValueError("one line at a time")
-    with FileLock(f"{path}.lock") if lock else nullcontext():
+    with _locked(path.with_name(f"{path.name}.lock")) if lock else nullcontext():
         is_new = not path.exists()
         with path.open("a+b") as file:
             line = _encoded(text) + b"\n"
@@ -177,6 +179,35 @@ def append_line(path: Path, text: str, *, lock: bool) -> None:
             os.fsync(file.fileno())
         if is_new:
             sync_directory(path.parent)
+
+
+def try_lock(file: Path) -> FileLock | None:
+    """Take an operating-system lock; None if another process, or another part of this one, holds it.
+
+    The lock dies with its holder. Its file, which a kill leaves, means nothing by itself.
+    """
+    lock = FileLock(file)
+    try:
+        lock.acquire(blocking=False)
+    except Timeout:
+        return None
+    return lock
+
+
+def unlock(lock: FileLock) -> None:
+    """Give a lock back; its file is gone."""
+    Path(lock.lock_file).unlink(missing_ok=True)  # before the release: who waits then takes a new file
+    lock.release()
+
+
+@contextmanager
+def _locked(file: Path) -> Iterator[None]:
+    lock = FileLock(file)
+    lock.acquire()
+    try:
+        yield
+    finally:
+        unlock(lock)
 
 
 def _ends_torn(file: Any) -> bool:

@@ -10,7 +10,6 @@ from itertools import count
 from pathlib import Path
 from typing import Any
 
-from filelock import FileLock, Timeout
 from pydantic import ValidationError
 
 from stableflows.errors import InputError, StableflowsError
@@ -24,6 +23,8 @@ from stableflows.run.files import (
     one_line,
     read_lines,
     sync_directory,
+    try_lock,
+    unlock,
     write_new,
     write_whole,
 )
@@ -108,19 +109,13 @@ class RunFolder:
         Raises:
             RunInProgressError: another process does.
         """
-        lock = FileLock(self.lock_file)
-        try:
-            lock.acquire(blocking=False)
-        except Timeout:
-            raise RunInProgressError(
-                f"the run in {self.path} is being rendered by another process now."
-            ) from None
+        lock = try_lock(self.lock_file)
+        if lock is None:
+            raise RunInProgressError(f"the run in {self.path} is being rendered by another process now.")
         try:
             yield
         finally:
-            # Before the release: who comes next finds a folder in which nothing runs.
-            self.lock_file.unlink(missing_ok=True)
-            lock.release()
+            unlock(lock)
 
     def begin_again(self) -> None:
         """Put away what the run's last process left; only for who holds the folder."""
