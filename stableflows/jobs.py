@@ -20,7 +20,7 @@ from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
 from stableflows.server_state import settle
 
-__all__ = ["find_run", "inputs_folder", "last_run", "last_unfinished", "load", "save_job"]
+__all__ = ["find_run", "inputs_folder", "last_run", "last_unfinished", "load", "save_job", "saved_job"]
 
 FEWEST_LETTERS = 4
 """Of a run's id that name it."""
@@ -55,6 +55,15 @@ def save_job(prepared: Prepared, root: Path) -> str:
     snapshot = Snapshot(job=prepared.job, places=prepared.places, warnings=prepared.warnings)
     write_whole(file, snapshot.model_dump_json(indent=1).encode())
     return prepared.job.job_id
+
+
+def saved_job(root: Path, job_id: str) -> Job:
+    """A job that `save_job` kept.
+
+    Raises:
+        InputError: it is not there, or another version's.
+    """
+    return _read_job(root, job_id).job
 
 
 def load(
