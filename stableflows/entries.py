@@ -18,6 +18,7 @@ from stableflows.embeddings import bare_embeddings
 from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import REFERENCE, InputImage, InputImages, bind_images
 from stableflows.job import EntrySpec, Job, JobItem, Lora, RunConfig
+from stableflows.packs.files import full_path
 from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.payload import Texts
 from stableflows.seeds import Draw, SeedChoice, choose
@@ -25,6 +26,10 @@ from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageExecution, StageExecutionPlan
 
 __all__ = ["Entry", "entry_config", "expand", "place_of", "read_job"]
+
+
+MAX_IMAGES = 100_000
+"""In one job: weeks of rendering, and a plan of about a gigabyte in memory."""
 
 
 @dataclass(frozen=True)
@@ -76,6 +81,7 @@ def read_job(
         InvalidInputs: everything that is wrong with it, each with file, line and field.
     """
     wanted = run_config or (RunConfig.read(source.run_config) if source.run_config else RunConfig())
+    _refuse_too_many(sum(len(pack.entries) for pack in source.packs), "entries")
     errors: list[InputError] = []
     items: list[JobItem] = []
     places: list[Places] = []
@@ -130,6 +136,7 @@ def expand(job: Job, *, images: InputImages, draw: Draw, places: Sequence[Places
     Raises:
         InvalidInputs: entries that cannot be rendered, each with where it stands.
     """
+    _refuse_too_many(len(job.packs), "entries")
     errors: list[InputError] = []
     entries: list[Entry] = []
     for index in range(len(job.packs)):
@@ -142,7 +149,15 @@ def expand(job: Job, *, images: InputImages, draw: Draw, places: Sequence[Places
             errors.append(error if str(error.where) else _placed(error, at.entry))
     if errors:
         raise InvalidInputs(list({str(error): error for error in errors}.values()))
+    _refuse_too_many(sum(entry.count * max(1, len(entry.inputs)) for entry in entries), "images")
     return tuple(entries)
+
+
+def _refuse_too_many(count: int, what: str) -> None:
+    if count > MAX_IMAGES:
+        raise InvalidInputs(
+            [InputError(f"the job has {count} {what}; at most {MAX_IMAGES} are read at once.")]
+        )
 
 
 def _entries(source: Source) -> Iterator[tuple[PromptPack, PackEntry]]:
@@ -161,7 +176,8 @@ def _bound(layer: Layer, images: InputImages) -> Layer:
     folder = layer.file.parent if layer.file else Path()
 
     def read(path: str) -> InputImage:
-        return images.add((folder / path).expanduser().resolve(), layer.where(()))
+        where = layer.where(())
+        return images.add(full_path(path, base=folder, where=where), where)
 
     return layer.with_values(bind_images(layer.values, read))
 

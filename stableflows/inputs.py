@@ -8,6 +8,8 @@ from __future__ import annotations
 
 import base64
 import hashlib
+import re
+import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,8 +21,9 @@ __all__ = ["REFERENCE", "InputImage", "InputImages", "bind_images", "with_images
 
 REFERENCE = "sha256:"
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
-MAX_PIXELS = 200_000_000
-"""Larger inputs are refused; the WebUI itself would not survive them."""
+MAX_PIXELS = 178_000_000
+"""Larger inputs are refused; the WebUI itself would not survive them, and Pillow refuses 178,956,971."""
+MAX_BYTES = 512 * 2**20
 
 
 @dataclass(frozen=True)
@@ -54,7 +57,10 @@ class InputImages:
         """
         where = where or Where()
         try:
-            data = file.read_bytes()
+            if file.exists() and not file.is_file():  # a pipe would be waited for, a device read without end
+                raise InputError(f"{str(file)!r} is no regular file.", where=where)
+            with file.open("rb") as stream:
+                data = stream.read(MAX_BYTES + 1)
         except FileNotFoundError:
             beside = sorted(p.name for p in file.parent.glob("*") if p.suffix.lower() in _SUFFIXES)
             raise InputError(
@@ -62,6 +68,8 @@ class InputImages:
             ) from None
         except OSError as error:
             raise InputError(f"cannot read {str(file)!r}: {error.strerror}.", where=where) from None
+        if len(data) > MAX_BYTES:
+            raise InputError(f"{str(file)!r} has more than {MAX_BYTES // 2**20} MB.", where=where)
         sha256 = hashlib.sha256(data).hexdigest()
         if sha256 not in self._images:
             width, height, suffix = _inspect(file, where)
@@ -70,6 +78,8 @@ class InputImages:
 
     def __getitem__(self, sha256: str) -> InputImage:
         """Raises: InputError: the image of a saved job is no longer in the store."""
+        if not re.fullmatch("[0-9a-f]{64}", sha256):
+            raise InputError(f"{sha256[:80]!r} is no SHA-256 of an image.")
         if sha256 not in self._images and self._store:
             for file in self._store.glob(f"{sha256}.*"):
                 width, height, suffix = _inspect(file, Where())
@@ -100,19 +110,28 @@ def _inspect(file: Path, where: Where) -> tuple[int, int, str]:
     from PIL import Image, UnidentifiedImageError  # not at the top: --help and most plans read no image
 
     try:
-        with Image.open(file, formats=list(FORMATS)) as image:
-            if image.width * image.height > MAX_PIXELS:
-                raise InputError(
-                    f"{str(file)!r} has {image.width}×{image.height} pixels; at most "
-                    f"{MAX_PIXELS // 1_000_000} million are accepted.",
-                    where=where,
-                )
-            image.load()
-            return image.width, image.height, FORMATS[str(image.format)]
+        with warnings.catch_warnings():
+            warnings.simplefilter(
+                "ignore"
+            )  # of large images and odd EXIF: we say ourselves what is too large
+            with Image.open(file, formats=list(FORMATS)) as image:
+                if image.width * image.height > MAX_PIXELS:
+                    raise InputError(_too_large(file, f"{image.width}×{image.height} pixels"), where=where)
+                image.load()
+                return image.width, image.height, FORMATS[str(image.format)]
     except UnidentifiedImageError:
         raise InputError(f"{str(file)!r} is no PNG, JPEG or WebP image.", where=where) from None
-    except (OSError, SyntaxError, ValueError, Image.DecompressionBombError) as error:
+    except Image.DecompressionBombError:
+        raise InputError(_too_large(file, "too many pixels"), where=where) from None
+    except InputError:
+        raise
+    # Pillow's decoders raise many kinds for damaged bytes; each of them means the same here.
+    except Exception as error:
         raise InputError(f"{str(file)!r} is a broken image: {error}.", where=where) from None
+
+
+def _too_large(file: Path, what: str) -> str:
+    return f"{str(file)!r} has {what}; at most {MAX_PIXELS // 1_000_000} million are accepted."
 
 
 def bind_images(config: Any, read: Callable[[str], InputImage]) -> Any:
@@ -126,7 +145,7 @@ def bind_images(config: Any, read: Callable[[str], InputImage]) -> Any:
             continue
         mask, scripts = settings.get("mask"), settings.get("alwayson_scripts")
         changes: dict[str, Any] = {}
-        if stage == "img2img" and isinstance(mask, str) and not mask.startswith(REFERENCE):
+        if stage == "img2img" and isinstance(mask, str):
             changes["mask"] = read(mask).reference
         if scripts is not None:
             changes["alwayson_scripts"] = _bind(scripts, read)

@@ -12,7 +12,6 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Annotated, Any
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
 from stableflows.calls import StageCall
@@ -25,6 +24,8 @@ from stableflows.errors import InputError, InvalidInputs, Places, Where
 from stableflows.inputs import InputImages
 from stableflows.job import Job, RunConfig, RunMode, SubmittedAs
 from stableflows.packs import free_text, read_sources
+from stableflows.packs.document import read_value
+from stableflows.packs.files import full_path
 from stableflows.packs.model import Source
 from stableflows.schedule import schedule
 from stableflows.seeds import Draws
@@ -132,7 +133,8 @@ class RenderRequest(BaseModel):
 
     @property
     def root(self) -> Path:
-        return Path(self.out).expanduser().resolve()
+        """Raises: InputError: `out` is no path."""
+        return full_path(self.out, where=Where(field="--out"))
 
 
 @dataclass(frozen=True)
@@ -175,7 +177,7 @@ def prepare(
     Raises:
         InputError: what was asked for cannot be rendered; InvalidInputs names everything at once.
     """
-    inputs = [Path(path).expanduser().resolve() for path in request.inputs]
+    inputs = [full_path(path, where=Where(field="--input")) for path in request.inputs]
     source = source or _source(request, inputs)
     images = InputImages()
     job, places = read_job(
@@ -282,10 +284,10 @@ def _layers(request: RenderRequest) -> list[Layer]:
 
 
 def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
-    """`txt2img.steps=30` ... as one nested mapping; a value is read as YAML reads it.
+    """`txt2img.steps=30` ... as one nested mapping; a value is read as in a YAML pack.
 
     Raises:
-        InputError: an argument has no `=`, or its value is no YAML.
+        InputError: an argument has no `=`, or a value that nothing can be made of.
     """
     settings: dict[str, Any] = {}
     for argument in arguments:
@@ -296,10 +298,7 @@ def parse_settings(arguments: Sequence[str]) -> dict[str, Any]:
                 f"{argument!r} is no setting; write it as FIELD=VALUE, such as txt2img.steps=30.",
                 where=Where(field="--set"),
             )
-        try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text  # free text, such as a prompt with a colon in it
+        value = read_value(text, where=Where(field=f"--set {name.strip()}"))
         section: Any = settings
         for part in path[:-1]:
             section = section.get(part, {}) if isinstance(section, dict) else None

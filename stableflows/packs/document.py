@@ -23,13 +23,15 @@ from stableflows.config.layers import Layer
 from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.packs.files import CONTROL, MAX_BYTES, read_text
 
-__all__ = ["Document", "FieldPath", "PlainLoader", "kind", "read_document"]
+__all__ = ["Document", "FieldPath", "PlainLoader", "kind", "read_document", "read_value"]
 
 FieldPath = tuple[str | int, ...]
 
 MAX_SIZE = 4 * MAX_BYTES
 """Characters in all values together, each counting `VALUE_SIZE` more: aliases can multiply without end."""
 VALUE_SIZE = 64
+MAX_NODES = MAX_SIZE // VALUE_SIZE
+TOO_MANY = "holds too many values; are aliases multiplied?"
 MAX_DEPTH = 50
 """Levels of nesting; a pack needs eight."""
 
@@ -67,6 +69,14 @@ class PlainLoader(yaml.SafeLoader):
     """Knows the types of YAML 1.2, by which plain scalars are told apart."""
 
     yaml_implicit_resolvers = {}  # noqa: RUF012 (PyYAML's own name and type)
+    nodes = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """As PyYAML does, but not without end: each value takes it 40 µs and a kilobyte."""
+        self.nodes += 1
+        if self.nodes > MAX_NODES:
+            raise yaml.composer.ComposerError(None, None, TOO_MANY, self.peek_event().start_mark)  # type: ignore[no-untyped-call]
+        return super().compose_node(parent, index)
 
 
 def _tag(name: str) -> str:
@@ -126,6 +136,27 @@ def read_document(file: Path) -> Document:
     return Document(file, data, builder.lines)
 
 
+def read_value(text: str, *, where: Where) -> Any:
+    """A value that stands alone, such as an option's, as a YAML file would have it. What is no YAML is text:
+    a prompt with a colon in it.
+
+    Raises:
+        InputError: a number or a structure that cannot be read.
+    """
+    builder = _Builder(Path(), text, json_rules=False)
+    try:
+        node = PlainLoader(text).get_single_node()
+        value = None if node is None else builder.build(node, ())
+    except yaml.YAMLError:
+        return text
+    except (InputError, ValueError, OverflowError, RecursionError) as error:
+        reason = error.message if isinstance(error, InputError) else "is nested too deeply."
+        raise InputError(reason, where=where) from None
+    if builder.errors:
+        raise InvalidInputs([InputError(error.message, where=where) for error in builder.errors])
+    return value
+
+
 def _check_json(text: str, file: Path) -> None:
     try:
         # Numbers are read by the builder, which knows the place of one that is too large, or NaN.
@@ -161,6 +192,8 @@ def _line_of(text: str, index: int) -> int:
 
 def _syntax(error: yaml.MarkedYAMLError) -> str:
     problem = error.problem or "it cannot be parsed"
+    if problem == TOO_MANY:
+        return TOO_MANY
     if "another document" in problem:
         return "begins a second document (`---`); keep one a file."
     if "\\t" in problem:
@@ -275,9 +308,7 @@ class _Builder:
     def _spend(self, characters: int, node: yaml.Node) -> None:
         self._size += VALUE_SIZE + characters
         if self._size > MAX_SIZE:
-            raise InputError(
-                "holds too many values; are aliases multiplied?", where=Where(self.file, self._line(node))
-            )
+            raise InputError(TOO_MANY, where=Where(self.file, self._line(node)))
 
     def _line(self, node: yaml.Node) -> int:
         # Not the mark's own line: it also counts U+0085 and U+2028, which editors do not.

@@ -9,12 +9,34 @@ from pathlib import Path
 
 from stableflows.errors import InputError, Where, nearest
 
-__all__ = ["MAX_BYTES", "find_files", "read_text"]
+__all__ = ["MAX_BYTES", "find_files", "full_path", "read_text"]
 
 MAX_BYTES = 4 * 1024 * 1024
 """Largest file of prompts that is read: a night's 240 entries are about 200 KB."""
 
 CONTROL = re.compile(r"[\x00-\x08\x0b\x0c\x0e-\x1f\x7f]")
+NOT_UNICODE = re.compile("[\ud800-\udfff]")
+"""What Python makes of bytes that are no UTF-8, in arguments and names of files; no record could hold it."""
+
+
+def full_path(path: str | Path, *, base: Path | None = None, where: Where | None = None) -> Path:
+    """`path` as somebody wrote it, absolute, with `~` and links resolved; it need not exist.
+
+    Args:
+        base: the folder that a relative path starts from; default the current one.
+        where: the place that names it, for errors.
+
+    Raises:
+        InputError: there can be none of that name.
+    """
+    try:
+        full = ((base or Path()) / path).expanduser().resolve()
+    except (OSError, RuntimeError, ValueError) as error:
+        # ~somebody who has no home, a link to itself, a zero byte.
+        raise InputError(f"{str(path)!r} is no path: {error}.", where=where) from None
+    if NOT_UNICODE.search(str(full)):
+        raise InputError(f"{str(full)!r} is not UTF-8; rename it.", where=where)
+    return full
 
 
 def find_files(
@@ -38,6 +60,15 @@ def find_files(
     if CONTROL.search(str(pattern)):
         raise InputError(f"{str(pattern)!r} is no file name: it holds a control character.", where=where)
     path = (base or Path()) / pattern
+    found = _find(pattern, path, base, where, suffixes)
+    if odd := next((file for file in found if NOT_UNICODE.search(str(file.absolute()))), None):
+        raise InputError(f"the name {str(odd)!r} is not UTF-8; rename it.", where=where)
+    return found
+
+
+def _find(
+    pattern: str | Path, path: Path, base: Path | None, where: Where | None, suffixes: Collection[str]
+) -> list[Path]:
     try:
         if path.is_file():
             return [path]
@@ -56,10 +87,10 @@ def find_files(
             if files:
                 return files
             raise InputError(f"no file matches {path}.{_beside(path, suffixes)}", where=where)
+        raise InputError(f"there is no file {path}.{_beside(path, suffixes)}", where=where)
     except (OSError, ValueError) as error:
         # A name that is too long, or in a folder that we may not look into.
         raise InputError(f"{str(path)!r} cannot be looked up: {_reason(error)}.", where=where) from None
-    raise InputError(f"there is no file {path}.{_beside(path, suffixes)}", where=where)
 
 
 def _beside(path: Path, suffixes: Collection[str]) -> str:

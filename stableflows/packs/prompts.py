@@ -7,8 +7,12 @@ from collections.abc import Iterator
 
 from stableflows.errors import InputError, Where
 
-__all__ = ["faults"]
+__all__ = ["MAX_PROMPT", "faults"]
 
+MAX_PROMPT = 20_000
+"""Characters of a prompt; long ones of real packs have 3,000."""
+
+NOT_UNICODE = re.compile("[\ud800-\udfff]")
 # Each pattern takes linear time on any text: none can match the same characters in two ways.
 WEIGHTED_EMBEDDING = re.compile(r"<\s*embedding\s*:([^<>:]+):([^<>]*)>", re.IGNORECASE)
 TAG = re.compile(r"<[^<>]*>")
@@ -22,6 +26,12 @@ UNRESOLVED = (
 
 def faults(text: str, where: Where) -> Iterator[InputError]:
     """What in a prompt would reach the server as it stands, and is not meant to."""
+    if len(text) > MAX_PROMPT:
+        yield InputError(f"is {len(text)} characters long; at most {MAX_PROMPT}.", where=where)
+        return
+    if NOT_UNICODE.search(text):
+        yield InputError("is not UTF-8; look at the encoding of your terminal.", where=where)
+        return
     if weighted := WEIGHTED_EMBEDDING.search(text):
         name, weight = (part.strip() for part in weighted.groups())
         yield InputError(

@@ -16,7 +16,7 @@ RESERVED = frozenset(
 """Device names, which Windows refuses as a file's stem (learn.microsoft.com, "Naming Files, Paths, and
 Namespaces")."""
 
-NETWORK_TAG = re.compile(r"<[^<>]*:[^<>]*>")
+NETWORK_TAG = re.compile(r"<[^<>:]*:[^<>]*>")
 """`<lora:name:0.8>`: says little about the picture, and would fill a name."""
 
 SUFFIX = re.compile(r"\.[a-z0-9]{1,5}")
