@@ -70,6 +70,7 @@ IDLE: dict[str, tuple[Callable[[str], Any], str]] = {
 TAGS = (*PROMPTS, *SETTINGS, *IDLE)
 
 TAG_IN_TEXT = re.compile(rf"(?<!\S)[\"']?--(?:{'|'.join(TAGS)})(?![\w-])")
+LOOKS_LIKE_TAG = re.compile(r"(?<!\S)[\"']?--\w")
 
 
 def has_tags(text: str) -> bool:
@@ -118,8 +119,9 @@ def _entry(line: str, where: Where, errors: list[InputError], warnings: list[Rem
         try:
             tags = _tags(line)
         except ValueError as error:
-            told = f"is taken as a prompt with all its tags, as the WebUI does: {error}"
-            warnings.append(Remark(told, "literal-line", where, _mend(line)))
+            if LOOKS_LIKE_TAG.search(line):  # else a dash that is meant as one
+                told = f"is taken as a prompt with all its tags, as the WebUI does: {error}"
+                warnings.append(Remark(told, "literal-line", where, _mend(line)))
     for tag in tags:
         if tag in IDLE:
             advice = IDLE[tag][1]
