@@ -114,6 +114,12 @@ POSTPROCESSING: dict[str, tuple[str, Callable[[str], Any]]] = {
     "CodeFormer visibility": ("codeformer_visibility", number),
     "CodeFormer weight": ("codeformer_weight", number),
 }
+FORGE_DEFAULTS = {
+    "Hires Module": "Use same choices",
+    "Hires CFG Scale": "1.0",
+    "Distilled CFG Scale": "3.5",
+    "Hires Distilled CFG Scale": "3.5",
+}
 FILLER = ", Filler one: 0, Filler two: 0"
 """A line counts as one of pairs with three of them or more; extras write as few as one."""
 
@@ -167,6 +173,7 @@ class _Reading:
         config: dict[str, Any] = {"txt2img": txt2img, **self._models()}
         if upscale := self._upscale(postprocessing):
             config["upscale"] = upscale
+        self._drop_defaults_of_forge()
         prompt = self.read.prompt + self._hypernetwork()
         params.drop(*SAYS_NOTHING, *FROM_AN_IMAGE)
         return Recipe(
@@ -178,6 +185,13 @@ class _Reading:
             obstacles=tuple(self.obstacles),
             program=str(Program.WEBUI),
         )
+
+    def _drop_defaults_of_forge(self) -> None:
+        """What Forge writes of fields that nothing here sends, where it is what their absence means."""
+        for key in self.params.left:
+            plain = key.rstrip(" 0123456789")
+            if self.read.params[key] == FORGE_DEFAULTS.get(plain):
+                self.params.drop(key)
 
     def _refuse_other_images(self) -> None:
         params = self.params
