@@ -6,7 +6,7 @@ from importlib.metadata import version
 
 from cyclopts import App
 
-from flows import command, doctor, pack, run
+from flows import command, doctor, pack, run, store
 from flows.down import app as down
 from flows.up import app as up
 
@@ -20,6 +20,7 @@ app = App(
 app.command(run.app, name="run")
 app.command(doctor.app, name="doctor")
 app.command(pack.app, name="pack")
+app.command(store.app, name="store")
 app.command(up, name="up")
 app.command(down, name="down")
 

@@ -30,7 +30,7 @@ from stableflows.errors import ExitCode, ServerError, StableflowsError
 from stableflows.executor import execute
 from stableflows.forecast import forecast_hits
 from stableflows.identity import CallIdentity
-from stableflows.jobs import load, save_job
+from stableflows.jobs import load, save_job, waits_no_longer
 from stableflows.mending import mend
 from stableflows.request import Prepared, RenderRequest
 from stableflows.results import BatchResult, ImageRecord, RunStatus, StageOutput
@@ -265,6 +265,7 @@ class _Run:
         folder.write_plan(
             plan_record(prepared, prepared.entries, server, run_id=run_id, created=now.astimezone(UTC))
         )
+        waits_no_longer(self.request.root, prepared.job.job_id)
         self.facts.folder = folder
         return folder
 

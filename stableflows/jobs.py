@@ -5,14 +5,17 @@ store/jobs/<job id>.json     store/inputs/<sha256>.<suffix>
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from pydantic import ValidationError
 
 from stableflows.config.base import Strict
+from stableflows.config.layers import Layer, explain
 from stableflows.continued import Continued
-from stableflows.errors import InputError, Places
+from stableflows.errors import InputError, InvalidInputs, Places
 from stableflows.job import Job, RunMode, SubmittedAs
 from stableflows.request import Prepared, RenderRequest, prepare, prepare_job, with_mode
 from stableflows.run import history
@@ -20,7 +23,16 @@ from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
 from stableflows.server_state import settle
 
-__all__ = ["find_run", "inputs_folder", "last_run", "last_unfinished", "load", "save_job", "saved_job"]
+__all__ = [
+    "find_run",
+    "inputs_folder",
+    "last_run",
+    "last_unfinished",
+    "load",
+    "read_mapping",
+    "save_job",
+    "saved_job",
+]
 
 FEWEST_LETTERS = 4
 """Of a run's id that name it."""
@@ -57,6 +69,21 @@ def save_job(prepared: Prepared, root: Path) -> str:
     return prepared.job.job_id
 
 
+def read_mapping(job: Job | Mapping[str, Any]) -> Job:
+    """A job as a program has it; a name may be left out.
+
+    Raises:
+        InvalidInputs: everything that is wrong with it.
+    """
+    if isinstance(job, Job):
+        return job
+    values = {"name": "job", **job}
+    try:
+        return Job.model_validate(values)
+    except ValidationError as error:
+        raise InvalidInputs(explain(error, Job, layer=Layer(values, "job"))) from None
+
+
 def saved_job(root: Path, job_id: str) -> Job:
     """A job that `save_job` kept.
 
@@ -64,6 +91,36 @@ def saved_job(root: Path, job_id: str) -> Job:
         InputError: it is not there, or another version's.
     """
     return _read_job(root, job_id).job
+
+
+def saved_jobs(root: Path) -> Iterator[tuple[Path, str]]:
+    """The file of each saved job, and its text."""
+    for file in (root / "store" / "jobs").glob("*.json"):
+        yield file, file.read_text(encoding="utf-8")
+
+
+def waits(root: Path, job_id: str) -> None:
+    """A saved job was queued: what it needs must stay until its run has begun.
+
+    Raises:
+        OSError: it cannot be written.
+    """
+    _waiting_file(root, job_id).parent.mkdir(parents=True, exist_ok=True)
+    write_whole(_waiting_file(root, job_id), b"")
+
+
+def waits_no_longer(root: Path, job_id: str) -> None:
+    """The job's run has begun, and holds what it needs; or nobody wants it any more."""
+    _waiting_file(root, job_id).unlink(missing_ok=True)
+
+
+def waiting_jobs(root: Path) -> list[str]:
+    """The ids of the jobs that were queued and have not begun."""
+    return [file.name for file in (root / "store" / "waiting").glob("*")]
+
+
+def _waiting_file(root: Path, job_id: str) -> Path:
+    return root / "store" / "waiting" / job_id
 
 
 def load(

@@ -133,6 +133,7 @@ class StageRunner:
         found = self.store.find(key)
         if not isinstance(found, StoreRecord):
             return found
+        self.store.used(key)
         images = tuple(
             ImageRecord(
                 path=self._placed(call, place, self.store.image_file(image.sha256, image.suffix), image.seed),

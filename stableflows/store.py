@@ -12,8 +12,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import json
+import os
 from collections.abc import AsyncIterator, Iterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -95,12 +96,18 @@ class Store:
                 return Damage(problem)
         return record
 
-    def records(self) -> Iterator[StoreRecord | Damage]:
-        """Every record, in no order; unreadable ones as what is wrong with them."""
-        for file in self._records.glob("*/*.json"):
-            record = self._read(file)
-            if record is not None:
-                yield record
+    def used(self, key: str) -> None:
+        """A call was taken from the store: pruning takes what was not used for longest."""
+        with suppress(OSError):
+            os.utime(self._record_file(key))
+
+    def record_files(self) -> Iterator[Path]:
+        """The file of every record; its stem is the key."""
+        return self._records.glob("*/*.json")
+
+    def images(self) -> Iterator[Path]:
+        """Every image; its stem is its SHA-256."""
+        return (file for file in self._images.glob("*/*") if not file.name.startswith("."))
 
     def image_file(self, sha256: str, suffix: str) -> Path:
         """Where an image is, if it is in the store."""
