@@ -35,13 +35,17 @@ def here(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         ("*/none/*.txt", "no file matches */none/*.txt."),
         (
             "packs/cat.png",
-            "packs/cat.png: files that end with .png are not read; packs end with .yaml, .yml, .json, .txt, "
-            ".prompts, .csv, .tsv.",
+            (
+                "packs/cat.png: files that end with .png are not read; packs end with "
+                ".yaml, .yml, .json, .txt, .prompts, .csv, .tsv."
+            ),
         ),
         (
             "packs/LICENSE",
-            "packs/LICENSE: files without an ending are not read; packs end with .yaml, .yml, .json, .txt, "
-            ".prompts, .csv, .tsv.",
+            (
+                "packs/LICENSE: files without an ending are not read; packs end with "
+                ".yaml, .yml, .json, .txt, .prompts, .csv, .tsv."
+            ),
         ),
         ("a\0b", "'a\\x00b' is no file name: it holds a control character."),
         ("pipe.yaml", "pipe.yaml is not a regular file."),
