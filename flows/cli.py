@@ -8,6 +8,7 @@ from cyclopts import App
 
 from flows import command, doctor, pack, run, store
 from flows.down import app as down
+from flows.queue import app as queue
 from flows.up import app as up
 
 __all__ = ["app", "main"]
@@ -23,6 +24,7 @@ app.command(pack.app, name="pack")
 app.command(store.app, name="store")
 app.command(up, name="up")
 app.command(down, name="down")
+app.command(queue, name="queue")
 
 
 def main() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import signal
 import sys
@@ -49,6 +50,22 @@ def down() -> int:
 
 def _put_back(state: UpState) -> None:
     """What renders ends now, and goes on at the next `up`."""
+    if not _healthy(state):
+        return  # what still renders is found dead by the next `up`, and put back then
+    from flows.prefect_api import prefect_api
+    from flows.shelve import put_all_back
+
+    with prefect_api(queue=True):
+        asyncio.run(put_all_back())
+
+
+def _healthy(state: UpState) -> bool:
+    import httpx
+
+    try:
+        return httpx.get(f"{state.url}/health", timeout=5, trust_env=False).text == "true"
+    except httpx.HTTPError:
+        return False
 
 
 def _ended(home: Path, bound: float) -> bool:

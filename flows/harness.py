@@ -12,16 +12,13 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from pydantic import ValidationError
-
 from flows.direct import run_directly
 from flows.hooks import LogReporter
 from stableflows.closing import Ending, RunFacts, close
-from stableflows.config.layers import Layer, explain
 from stableflows.entries import Entry, entry_config
-from stableflows.errors import InvalidInputs, StableflowsError
+from stableflows.errors import StableflowsError
 from stableflows.job import Job
-from stableflows.jobs import inputs_folder, save_job
+from stableflows.jobs import inputs_folder, read_mapping, save_job
 from stableflows.request import Prepared, RenderRequest, prepare_job
 from stableflows.results import BatchResult, EntryResult, EntryStatus
 from stableflows.run.files import check_writable
@@ -57,7 +54,7 @@ def run_job(
     """
     root = Path(out).expanduser().resolve()
     try:
-        prepared = prepare_job(_job(job), inputs=inputs_folder(root))
+        prepared = prepare_job(read_mapping(job), inputs=inputs_folder(root))
         check_writable(root)
         ending = _by_pipeline(prepared, root, pipeline_func, legacy)
         if ending is None:
@@ -67,16 +64,6 @@ def run_job(
     except StableflowsError as error:
         return {"error": str(error)}
     return ending.outcome.model_dump(mode="json", exclude_none=True)
-
-
-def _job(job: Job | Mapping[str, Any]) -> Job:
-    if isinstance(job, Job):
-        return job
-    values = {"name": "job", **job}
-    try:
-        return Job.model_validate(values)
-    except ValidationError as error:
-        raise InvalidInputs(explain(error, Job, layer=Layer(values, "job"))) from None
 
 
 def _by_pipeline(

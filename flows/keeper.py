@@ -1,8 +1,8 @@
-"""The process behind `stableflows up`: keeps a Prefect server and a worker running, with logs of bounded size.
+"""The process behind `stableflows up`: keeps a Prefect server and a worker running; their logs stay bounded.
 
-`python -m flows.keeper FD` serves on the listening socket FD, which it inherits. A child that ends is started again;
-SIGTERM ends them in order, the worker first. Each child watches its standard input and ends when the keeper is gone,
-however it went, so that nothing is ever left without it.
+`python -m flows.keeper FD` serves on the listening socket FD, which it inherits. A child that ends is started
+again; SIGTERM ends them in order, the worker first. Each child watches its standard input and ends when the
+keeper is gone, however it went, so that nothing is ever left without it.
 """
 
 from __future__ import annotations
@@ -93,7 +93,7 @@ class Child:
 
     def _start(self) -> None:
         self._started = time.monotonic()
-        self._process = subprocess.Popen(
+        self._process = subprocess.Popen(  # noqa: S603 (ourselves)
             [sys.executable, "-P", "-m", "flows.service", self.name, *self._arguments],
             cwd=project_folder(),  # prefect.toml and prefect.yaml are there
             env=self._env,

@@ -152,7 +152,7 @@ def _child_environment(ours: Mapping[str, str]) -> dict[str, str]:
 
 
 def end_with_parent(bound: float = STOP_BOUND) -> None:
-    """Wait for the parent to close our standard input, then end: in peace, or by force after `bound` seconds."""
+    """Wait for the parent to close our standard input, then end: in peace, after `bound` seconds by force."""
     while os.read(0, 1):  # not sys.stdin, whose lock this thread would hold when the interpreter ends
         pass
     os.kill(os.getpid(), signal.SIGTERM)

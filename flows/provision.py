@@ -1,6 +1,6 @@
 """What the queue needs at its Prefect server: work pool, work queues, block type, deployments, automations.
 
-Idempotent: whatever is there is made to match prefect.yaml and deployments/. Nothing that is not ours is touched.
+Idempotent: whatever is there is made to match prefect.yaml and deployments/. What is not ours is not touched.
 """
 
 from __future__ import annotations
@@ -121,7 +121,8 @@ async def _automation(client: PrefectClient, file: Path) -> None:
     from pydantic import ValidationError
 
     try:
-        data: dict[str, Any] = yaml.safe_load(file.read_text(encoding="utf-8"))
+        text = await asyncio.to_thread(file.read_text, encoding="utf-8")
+        data: dict[str, Any] = yaml.safe_load(text)
         wanted = AutomationCore.model_validate(data)
     except (yaml.YAMLError, ValidationError) as error:
         raise InputError(f"is no automation: {error}", where=Where(file)) from None

@@ -1,4 +1,4 @@
-"""The queue as Prefect has it: which flow runs wait, in which order, which one renders; and putting one in."""
+"""The queue as Prefect has it: which flow runs wait, in which order, which renders; and putting one in."""
 
 from __future__ import annotations
 
@@ -6,23 +6,44 @@ import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
 from flows.own_server import PrefectApiError
-from flows.up_state import POOL
+from flows.up_state import POOL, project_folder
 from stableflows.request import RenderRequest
+from stableflows.run.folder import RunFolder
+from stableflows.run.lookup import folder_of_flow_run
 
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
     from prefect.client.schemas.objects import FlowRun, StateType, WorkPool
 
-__all__ = ["DEPLOYMENT", "Priority", "QueuedJob", "active", "pool", "put_in", "runs_in", "url_of", "waiting"]
+__all__ = [
+    "DEPLOYMENT",
+    "Priority",
+    "QueuedJob",
+    "active",
+    "attempt_of",
+    "before_all",
+    "folder_of",
+    "pool",
+    "position_of",
+    "priority_of",
+    "put_back",
+    "put_in",
+    "root_of",
+    "runs_in",
+    "url_of",
+    "waiting",
+]
 
 DEPLOYMENT = "render/render-pack"
 """What the queue runs."""
+ATTEMPT = "attempt:"
 PAGE = 200
 """The most that Prefect's API lists at once."""
 
@@ -133,7 +154,7 @@ async def put_in(
     due: datetime | None = None,
     key: str | None = None,
 ) -> QueuedJob:
-    """Put a request into the queue; Prefect's client tries again while the database is busy.
+    """Put a request into the queue.
 
     Args:
         due: orders it within its priority; now, if left out.
@@ -143,34 +164,133 @@ async def put_in(
         PrefectApiError: there is no queue at that server.
     """
     from prefect.exceptions import ObjectNotFound
-    from prefect.states import Scheduled
 
-    the_pool = await pool(client)
+    await pool(client)
     try:
         deployment = await client.read_deployment_by_name(DEPLOYMENT)
     except ObjectNotFound:
         raise PrefectApiError(
-            f"The Prefect server at {client.api_url} has no deployment {DEPLOYMENT!r}; `stableflows up` deploys it."
+            f"The Prefect server at {client.api_url} has no deployment {DEPLOYMENT!r}; "
+            "`stableflows up` deploys it."
         ) from None
-    parameters: dict[str, Any] = {"request": request.model_dump(mode="json", exclude_defaults=True)}
-    run = await client.create_flow_run_from_deployment(
+    return await _create(
+        client,
         deployment.id,
+        {"request": request.model_dump(mode="json", exclude_defaults=True)},
+        name=name,
+        priority=priority,
+        tags={*deployment.tags, *tags},
+        due=due,
+        key=key,
+    )
+
+
+async def put_back(
+    client: PrefectClient,
+    run: FlowRun,
+    *,
+    key: str | None = None,
+    attempt: int | None = None,
+    priority: Priority | None = None,
+    due: datetime | None = None,
+) -> QueuedJob:
+    """Queue what is left of a run that ended, or is about to: it resumes in its folder, if it had one yet.
+
+    Args:
+        key: as for `put_in`.
+        attempt: which start of the job it will be; as the run's own, if left out.
+        priority: as the run's own, if left out.
+        due: as the run's own, if left out: it goes before what came after it.
+    """
+    assert run.deployment_id  # noqa: S101 (runs of the pool have one)
+    parameters = dict(run.parameters)
+    folder = await folder_of(client, run)
+    # A nightly run looks itself for what it has not finished.
+    if folder is not None and run.parent_task_run_id is None and "request" in parameters:
+        before = RenderRequest.model_validate(parameters["request"])
+        request = RenderRequest(
+            resume=folder.plan().run_id,
+            title=run.name,
+            server=before.server,
+            out=str(folder.root),
+            until=before.until,
+            wait=before.wait,
+        )
+        parameters["request"] = request.model_dump(mode="json", exclude_defaults=True)
+    tags = {tag for tag in run.tags if not tag.startswith(ATTEMPT) and tag != "auto-scheduled"}
+    return await _create(
+        client,
+        run.deployment_id,
+        parameters,
+        name=run.name,
+        priority=priority or priority_of(run),
+        tags={*tags, f"{ATTEMPT}{attempt or attempt_of(run)}"},
+        due=due or run.expected_start_time,
+        key=key,
+    )
+
+
+async def _create(
+    client: PrefectClient,
+    deployment_id: UUID,
+    parameters: dict[str, Any],
+    *,
+    name: str,
+    priority: Priority,
+    tags: Iterable[str],
+    due: datetime | None,
+    key: str | None,
+) -> QueuedJob:
+    from prefect.states import Scheduled
+
+    run = await client.create_flow_run_from_deployment(  # tries again while the database is busy
+        deployment_id,
         parameters=parameters,
         state=Scheduled(scheduled_time=due),
         name=name,
-        tags=sorted({*deployment.tags, *tags}),
+        tags=sorted(tags),
         idempotency_key=key or uuid.uuid4().hex,
         work_queue_name=priority.value,
     )
     return QueuedJob(
         flow_run_id=run.id,
         name=name,
-        job_id=request.job,
+        job_id=parameters.get("request", {}).get("job"),
         priority=priority,
         position=position_of(run.id, await waiting(client)),
         url=url_of(client, run.id),
-        paused=the_pool.is_paused,
+        paused=(await pool(client)).is_paused,
     )
+
+
+async def before_all(client: PrefectClient) -> datetime:
+    """A time that is due before all that waits."""
+    due = [run.expected_start_time for run in await waiting(client) if run.expected_start_time]
+    return min([datetime.now(UTC), *due]) - timedelta(seconds=1)
+
+
+def attempt_of(run: FlowRun) -> int:
+    """Which start of its job a run is, from 1: a job that crashed is started again a few times."""
+    numbers = [tag.removeprefix(ATTEMPT) for tag in run.tags if tag.startswith(ATTEMPT)]
+    return max((int(number) for number in numbers if number.isdigit()), default=1)
+
+
+def root_of(run: FlowRun) -> Path:
+    """The output root of a run of the queue; a relative one is the project's, where the worker runs."""
+    parameters = run.parameters.get("request", run.parameters)
+    return (project_folder() / Path(str(parameters.get("out", "outputs"))).expanduser()).resolve()
+
+
+async def folder_of(client: PrefectClient, run: FlowRun) -> RunFolder | None:
+    """The folder into which a run renders, or rendered, itself or through the run that it called."""
+    from prefect.client.schemas import filters
+
+    children = await client.read_flow_runs(
+        flow_run_filter=filters.FlowRunFilter(
+            parent_flow_run_id=filters.FlowRunFilterParentFlowRunId(any_=[run.id])
+        )
+    )
+    return folder_of_flow_run(root_of(run), {str(one.id) for one in (run, *children)})
 
 
 def position_of(flow_run_id: UUID, runs: Sequence[FlowRun]) -> int:

@@ -25,7 +25,7 @@ RECONCILE_SECONDS = 10.0
 
 
 def server() -> None:
-    """Prefect's API and UI on an inherited socket, or on PREFECT_SERVER_API_PORT (default 4200) of loopback."""
+    """Prefect's API and UI on an inherited socket, else on PREFECT_SERVER_API_PORT (4200) of loopback."""
     if len(sys.argv) > 2:
         listener = socket.socket(fileno=int(sys.argv[2]))
     else:
@@ -45,10 +45,12 @@ async def worker() -> None:
 
     from flows.provision import provision, wait_for_api
     from flows.reconcile import reconcile
+    from flows.shelve import go_on
 
     await wait_for_api()
     await provision()
-    await reconcile(worker_lives=False)
+    _log(await reconcile(worker_lives=False))
+    await go_on()
     tending = asyncio.create_task(_reconcile_now_and_then())
     try:
         await ProcessWorker(
@@ -70,9 +72,14 @@ async def _reconcile_now_and_then() -> None:
     while True:
         await asyncio.sleep(RECONCILE_SECONDS)
         try:
-            await reconcile(worker_lives=True)
+            _log(await reconcile(worker_lives=True))
         except httpx.HTTPError as error:  # the server restarts; it is asked again
             sys.stderr.write(f"Prefect could not be asked for crashed runs: {error!r}\n")
+
+
+def _log(lines: list[str]) -> None:
+    for line in lines:
+        sys.stdout.write(f"{line}\n")
 
 
 async def _until_told(coroutine: object) -> None:

@@ -1,7 +1,7 @@
 """`python -m flows.run ... --queue`: what the command line asked for, checked and put into the queue.
 
-What is queued is what runs: a snapshot of the job, whatever becomes of the pack files, on the server that this
-machine would use now.
+What is queued is what runs: a snapshot of the job, whatever becomes of the pack files, on the server that
+this machine would use now.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from stableflows.request import Prepared, RenderRequest
 if TYPE_CHECKING:
     from flows.queue_runs import QueuedJob
 
-__all__ = ["RUN_MODE_VARIABLE", "Priority", "decide_mode", "named", "show", "submit", "tags_of"]
+__all__ = ["RUN_MODE_VARIABLE", "Priority", "decide_mode", "named", "show", "submit"]
 
 RUN_MODE_VARIABLE = "STABLEFLOWS_RUN_MODE"
 
@@ -52,13 +52,6 @@ def decide_mode(*, direct: bool, queue: bool) -> RunMode:
     return "direct"
 
 
-def tags_of(prepared: Prepared) -> list[str]:
-    """By which a run is found in Prefect's UI: its mode, its source, its packs."""
-    config = prepared.job.run_config
-    packs = dict.fromkeys(item.pack_id for item in prepared.job.packs)
-    return [config.run_mode, f"source:{config.source}", *(f"pack:{pack}" for pack in packs)]
-
-
 def submit(
     request: RenderRequest, prepared: Prepared, *, priority: Priority, now: bool, console: Console
 ) -> QueuedJob:
@@ -81,9 +74,7 @@ def submit(
 async def _submit(
     request: RenderRequest, prepared: Prepared, priority: Priority, now: bool, console: Console
 ) -> QueuedJob:
-    from prefect.client.orchestration import get_client
-
-    from flows import queue_api, queue_runs
+    from flows import queue_api
 
     def say(line: str, style: str = "") -> None:
         console.print(Text(line, style=style), soft_wrap=True)
@@ -92,20 +83,15 @@ async def _submit(
     for warning in prepared.warnings:
         say(f"Warning: {warning}", "yellow")
     say(checked)
-    name = request.title or prepared.job.name
-    async with get_client() as client:
-        queued = await queue_runs.put_in(
-            client,
-            request.model_copy(update={"server": server, "title": name}),
-            name=name,
-            priority=Priority.URGENT if now else priority,
-            tags=tags_of(prepared),
-        )
-        await queue_api.tell_of_queue(client)
+    queued = await queue_api.submit(
+        request.model_copy(update={"server": server, "title": request.title or prepared.job.name}),
+        prepared,
+        Priority.URGENT if now else priority,
+    )
     if now and queued.paused:
         await queue_api.resume()
         queued = queued.model_copy(update={"paused": False})
-        say("The queue was paused; it runs again.")
+        say("The queue was paused; it goes on.")
     return queued
 
 
@@ -121,8 +107,8 @@ async def _check(prepared: Prepared) -> tuple[str, str]:
             return SANDBOX, await check_names_at(prepared, config)
     if chosen.config.password is not None and named and "@" in named[0]:
         raise InputError(
-            "a password in a URL would be stored in Prefect's history with the queued run; save it in a block "
-            "(docs/servers.md).",
+            "a password in a URL would be stored in Prefect's history with the queued run; save it in a "
+            "block (docs/servers.md).",
             where=Where(field=named[1]),
         )
     return (named[0] if named else "default"), await check_names_at(prepared, chosen.config)

@@ -35,6 +35,8 @@ app = App(
     default_parameter=Parameter(negative=()),
     version_flags=(),
 )
+
+
 @app.default
 def up(*, port: Annotated[int | None, Parameter(name="--port")] = None) -> int:
     """Start the queue, and print where its UI is.
@@ -67,7 +69,7 @@ def _start(home: Path, port: int | None) -> UpState:
     log = folder / "keeper.log"
     since = datetime.now(UTC)
     with log.open("wb") as output, listener:
-        keeper = subprocess.Popen(
+        keeper = subprocess.Popen(  # noqa: S603 (ourselves)
             [sys.executable, "-P", "-m", "flows.keeper", str(listener.fileno())],
             cwd=project_folder(),
             env={**os.environ, "PREFECT_HOME": str(home)},
@@ -92,7 +94,7 @@ def _start(home: Path, port: int | None) -> UpState:
 
 
 def _listen(port: int | None, configured: Setting | None) -> socket.socket:
-    """A socket on loopback: on this port, else on that of a configured API here, else on the first free one."""
+    """A socket on loopback: on this port, else on that of a configured API here, else on the first free."""
     if port is None and configured and configured.value and _is_here(configured.value):
         port = urlsplit(configured.value).port
     for number in [port] if port else range(PORT, PORT + 100):
@@ -122,8 +124,8 @@ def _check_configured(configured: Setting | None, port: int) -> None:
         and (not _is_here(configured.value) or urlsplit(configured.value).port != port)
     ):
         raise InputError(
-            f"names another Prefect API, {configured.value}, which runs and queue commands would use instead of "
-            "the one that `up` starts; take that setting away. To queue there, start a worker for it: "
+            f"names another Prefect API, {configured.value}, which all commands would use instead of the one "
+            "that `up` starts; take that setting away. To queue there, start a worker for it: "
             "deployments/README.md.",
             where=Where(field=configured.where),
         )
@@ -160,7 +162,7 @@ def _refresh(state: UpState) -> None:
     code = (
         "import asyncio; from flows.provision import *; asyncio.run(wait_for_api()); asyncio.run(provision())"
     )
-    done = subprocess.run(
+    done = subprocess.run(  # noqa: S603 (ourselves)
         [sys.executable, "-c", code],
         cwd=project_folder(),
         env=env,

@@ -1,7 +1,8 @@
 """Where `stableflows up` keeps what it knows of itself, and whether it runs.
 
-It runs as long as its keeper (`flows.keeper`) holds the lock `stableflows-up.lock` of PREFECT_HOME, which the operating
-system takes away from a process that dies, however it dies. A process number alone could be someone else's by now.
+It runs as long as its keeper (`flows.keeper`) holds the lock `stableflows-up.lock` of PREFECT_HOME, which the
+operating system takes away from a process that dies, however it dies. A process number alone could be someone
+else's by now.
 """
 
 from __future__ import annotations
