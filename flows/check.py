@@ -1,22 +1,45 @@
-"""A plan held against the server that it names, for `--plan`: without Prefect, and without rendering."""
+"""A plan held against the server that it names, for `--plan` and for the queue: without Prefect, and without
+rendering."""
 
 from __future__ import annotations
 
+import asyncio
+from dataclasses import dataclass, field, replace
+
 from flows.server import SANDBOX, by_url
-from stableflows.budget import megapixel_warnings
-from stableflows.errors import InvalidInputs
-from stableflows.preflight import check_names
-from stableflows.request import Prepared
+from stableflows.forecast import forecast_hits
+from stableflows.identity import CallIdentity
+from stableflows.preflight import survey
+from stableflows.request import Prepared, RenderRequest
+from stableflows.schedule import schedule
+from stableflows.server_state import ServerState, settle
+from stableflows.store import Store
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import NotReady, Unreachable
-from stableflows.webui.names import load_names
 from stableflows.webui.server import ServerConfig
 
-__all__ = ["check_names_at", "check_plan"]
+__all__ = ["Checked", "check_at", "check_plan"]
 
 
-async def check_plan(prepared: Prepared, name: str, source: str) -> str:
-    """A line that says whether every name of the plan exists on the server.
+@dataclass(frozen=True)
+class Checked:
+    """A plan, and what a server says of it.
+
+    Attributes:
+        line: for people: whether it was checked, and what was found.
+        prepared: in the order in which that server will get it.
+        server: None if it was not asked.
+        hits: ids of the calls that the store has, so that they need no request.
+    """
+
+    line: str
+    prepared: Prepared
+    server: ServerState | None = None
+    hits: frozenset[str] = field(default_factory=frozenset)
+
+
+async def check_plan(prepared: Prepared, request: RenderRequest, name: str, source: str) -> Checked:
+    """Look at the server that is named.
 
     Raises:
         InvalidInputs: names that the server does not have.
@@ -25,20 +48,28 @@ async def check_plan(prepared: Prepared, name: str, source: str) -> str:
     """
     config = None if name == SANDBOX else by_url(name, source)
     if config is None:
-        return f"unchecked: {name} is looked up when the run starts"
-    return await check_names_at(prepared, config)
+        return Checked(f"unchecked: {name} is looked up when the run starts", prepared)
+    return await check_at(prepared, request, config)
 
 
-async def check_names_at(prepared: Prepared, config: ServerConfig) -> str:
+async def check_at(prepared: Prepared, request: RenderRequest, config: ServerConfig) -> Checked:
     """As `check_plan`, of a server that is known."""
+    said: list[str] = []
     try:
         async with WebUIClient(config) as client:
             await client.wait_ready(0)
-            capabilities = await client.probe()
-            problems = check_names(prepared.entries, await load_names(client), capabilities)
+            idle = await client.is_idle()
+            server = await survey(client, prepared.entries, root=request.root, say=said.append, renders=idle)
     except (Unreachable, NotReady) as error:
-        return f"unchecked: {error}"
-    if problems:
-        raise InvalidInputs(problems)
-    warnings = megapixel_warnings(prepared.entries, config.megapixel_limit)
-    return "\n".join([f"checked: {config.label} has every name of the plan", *warnings])
+        return Checked(f"unchecked: {error}", prepared)
+    entries = settle(prepared.entries, server.options)
+    hits: frozenset[str] = frozenset()
+    if not request.fresh:
+        identity = CallIdentity(entries, server)
+        hits = await asyncio.to_thread(forecast_hits, prepared.calls, identity, Store(request.root))
+    calls = schedule(entries, loaded=server.loaded, canonical=server.canonical, done=hits)
+    line = f"checked: {config.label} has every name of the plan"
+    if hits:
+        line += f"; {len(hits)} of {len(calls)} requests are in the store"
+    checked = "\n".join([line, *server.warnings, *said])
+    return Checked(checked, replace(prepared, entries=entries, calls=calls), server, hits)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Collection
 from typing import Any
 
 from rich.console import Console
@@ -16,8 +17,12 @@ from stableflows.request import Prepared
 __all__ = ["plan_as_data", "print_plan"]
 
 
-def plan_as_data(prepared: Prepared) -> dict[str, Any]:
-    """The plan as JSON data: what the run will be, to the count."""
+def plan_as_data(prepared: Prepared, hits: Collection[str] | None = None) -> dict[str, Any]:
+    """The plan as JSON data: what the run will be, to the count.
+
+    Args:
+        hits: ids of the calls that the store has; None if no server was asked.
+    """
     requests = Counter(call.entry for call in prepared.calls)
     return {
         "job_id": prepared.job.job_id,
@@ -25,6 +30,7 @@ def plan_as_data(prepared: Prepared) -> dict[str, Any]:
         "total_entries": len(prepared.entries),
         "total_requests": len(prepared.calls),
         "total_images": prepared.image_count,
+        "hits": None if hits is None else sorted(hits),
         "checkpoints": _checkpoints(prepared.entries),
         "entries": [
             {

@@ -256,12 +256,15 @@ def _plan(prepared: Prepared, request: RenderRequest, console: Console, as_json:
         prepared, warnings=(*prepared.warnings, *disk_warnings(prepared.entries, request.root))
     )
     checked: str | None = None
+    hits: frozenset[str] | None = None
     if named := named_server(request.server):
         from flows.check import check_plan
 
-        checked = asyncio.run(check_plan(prepared, *named))
+        found = asyncio.run(check_plan(prepared, request, *named))
+        prepared, checked = found.prepared, found.line
+        hits = found.hits if found.server else None
     if as_json:
-        data = {**plan_as_data(prepared), "checked": checked}
+        data = {**plan_as_data(prepared, hits), "checked": checked}
         sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
         return int(ExitCode.OK)
     print_plan(prepared, console)

@@ -79,7 +79,7 @@ async def _submit(
     def say(line: str, style: str = "") -> None:
         console.print(Text(line, style=style), soft_wrap=True)
 
-    server, checked = await _check(prepared)
+    server, checked = await _check(prepared, request)
     for warning in prepared.warnings:
         say(f"Warning: {warning}", "yellow")
     say(checked)
@@ -95,23 +95,23 @@ async def _submit(
     return queued
 
 
-async def _check(prepared: Prepared) -> tuple[str, str]:
+async def _check(prepared: Prepared, request: RenderRequest) -> tuple[str, str]:
     """The server as the worker will be told it, and a line that says what was looked up there."""
-    from flows.check import check_names_at
+    from flows.check import check_at
     from flows.server import SANDBOX, choose_server, named_server, sandbox_server
 
     named = named_server(prepared.server)
     chosen = await choose_server(prepared.server)
     if chosen.config is None:
         with sandbox_server() as config:
-            return SANDBOX, await check_names_at(prepared, config)
+            return SANDBOX, (await check_at(prepared, request, config)).line
     if chosen.config.password is not None and named and "@" in named[0]:
         raise InputError(
             "a password in a URL would be stored in Prefect's history with the queued run; save it in a "
             "block (docs/servers.md).",
             where=Where(field=named[1]),
         )
-    return (named[0] if named else "default"), await check_names_at(prepared, chosen.config)
+    return (named[0] if named else "default"), (await check_at(prepared, request, chosen.config)).line
 
 
 def named(prepared: Prepared, name: str | None) -> Prepared:

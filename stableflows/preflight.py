@@ -25,7 +25,7 @@ from stableflows.webui.names import NotFound, ServerNames, load_names
 from stableflows.webui.prompts import lora_tags
 from stableflows.webui.serverstate import pixel_options, troubling_options
 
-__all__ = ["check_names", "preflight"]
+__all__ = ["check_names", "preflight", "survey"]
 
 MOST_NAMED = 12
 """Names that an error lists where none is like the one that was written."""
@@ -74,15 +74,38 @@ async def preflight(
     if not await client.is_idle():
         say("The server is busy with another job; waiting until it is idle")
         await client.wait_idle(math.inf)
-    capabilities = await client.probe()
     await client.refresh()
+    return await survey(client, entries, root=root, say=say, sandbox=sandbox)
+
+
+async def survey(
+    client: WebUIClient,
+    entries: tuple[Entry, ...],
+    *,
+    root: Path,
+    say: Callable[[str], None],
+    sandbox: bool = False,
+    renders: bool = True,
+) -> ServerState:
+    """What a server has, as far as the entries need it.
+
+    Args:
+        renders: it may be asked for the hashes of LoRAs and embeddings, by one tiny picture.
+
+    Raises:
+        WebUIError: the server does not answer.
+        InvalidInputs: every name that it does not have.
+    """
+    capabilities = await client.probe()
     names = await load_names(client)
     changes = OptionChanges.of(root, client.config.server_identity, await client.options())
     options = changes.before
     problems = check_names(entries, names, capabilities)
     if problems:
         raise InvalidInputs(problems)
-    hashes = listed_hashes(names) | await network_hashes(client, entries, names, options, say)
+    hashes = listed_hashes(names)
+    if renders:
+        hashes |= await network_hashes(client, entries, names, options, say)
     return ServerState(
         config=client.config,
         capabilities=capabilities,
