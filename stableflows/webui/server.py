@@ -37,7 +37,7 @@ class ServerConfig(BaseModel):
     so that they never stand in a log line.
     """
 
-    model_config = ConfigDict(frozen=True, extra="forbid")
+    model_config = ConfigDict(frozen=True, extra="forbid", hide_input_in_errors=True)
 
     base_url: str
     """Such as ``http://127.0.0.1:7860``, without ``/sdapi``; a path before it (a proxy's) is kept."""
@@ -68,7 +68,17 @@ class ServerConfig(BaseModel):
     def _take_credentials_out(cls, values: Any) -> Any:
         if not isinstance(values, dict) or not isinstance(values.get("base_url"), str):
             return values
-        parts = urlsplit(values["base_url"])
+        text: str = values["base_url"].strip()
+        # No message, of ours or of urlsplit, may quote what can be a password.
+        try:
+            parts = urlsplit(text if "://" in text else f"http://{text}")
+        except ValueError:
+            raise ValueError("is no URL; a server's looks like http://127.0.0.1:7860") from None
+        if "@" in parts.path + parts.query + parts.fragment:
+            raise ValueError(
+                "in a URL, / ? # and @ of a user name or password are written %2F %3F %23 %40; better leave "
+                "both out, and name them beside it"
+            )
         if "@" not in parts.netloc:
             return values
         user, _, host = parts.netloc.rpartition("@")
@@ -83,7 +93,8 @@ class ServerConfig(BaseModel):
         if "://" not in text:
             text = f"http://{text}"
         parts = urlsplit(text)
-        if parts.scheme.lower() not in _DEFAULT_PORTS or not parts.hostname:
+        odd = not parts.hostname or not parts.hostname.isprintable() or " " in parts.hostname
+        if parts.scheme.lower() not in _DEFAULT_PORTS or odd:
             raise ValueError(f"{value!r} is no server's URL; it looks like http://127.0.0.1:7860")
         port = parts.port  # raises ValueError itself when it is none
         host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
