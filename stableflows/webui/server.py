@@ -93,11 +93,11 @@ class ServerConfig(BaseModel):
         if "://" not in text:
             text = f"http://{text}"
         parts = urlsplit(text)
-        odd = not parts.hostname or not parts.hostname.isprintable() or " " in parts.hostname
-        if parts.scheme.lower() not in _DEFAULT_PORTS or odd:
+        name = parts.hostname or ""
+        if parts.scheme.lower() not in _DEFAULT_PORTS or not name or not name.isprintable() or " " in name:
             raise ValueError(f"{value!r} is no server's URL; it looks like http://127.0.0.1:7860")
         port = parts.port  # raises ValueError itself when it is none
-        host = f"[{parts.hostname}]" if ":" in parts.hostname else parts.hostname
+        host = f"[{name}]" if ":" in name else name
         scheme = parts.scheme.lower()
         if port is not None and port != _DEFAULT_PORTS[scheme]:
             host += f":{port}"

@@ -273,7 +273,7 @@ async def test_a_list_that_drips_is_given_up() -> None:
     await asyncio.gather(*filter(None, served))
 
 
-@pytest.mark.parametrize("host", ["\u2028", "xn--a", "\u24db", "a" * 70, "a..b", "%31", "*"])
+@pytest.mark.parametrize("host", ["xn--a", "\u24db", "a" * 70, "a..b", "%31", "*"])
 async def test_a_host_that_is_no_name_is_refused(host: str) -> None:
     async with client_at(f"http://{host}:9") as client:
         with pytest.raises(WebUIError):
