@@ -79,18 +79,31 @@ class _Check:
         for side in ("prompt", "negative_prompt"):
             where = Where(pack.file, None, f"globals.{side}")
             yield from self._of_text(getattr(pack.globals, side), where, positive=side == "prompt")
+        alike: dict[bool, Written] = {}
         for entry in pack.entries:
-            layers = [*self._source.pipeline, *pack.layers, *entry.layers, *self._above]
+            # Many entries have no settings of their own.
+            written = None if entry.layers else alike.get(bool(entry.inputs))
             try:
-                config = merge([Layer({"txt2img": {"enabled": not entry.inputs}}, "defaults"), *layers])
-                StageSequencer().build_plan(config)
+                written = written or self._settings(pack, entry)
             except InputError as error:
                 yield from of_error(_placed(error, entry), "invalid-setting")
                 continue
-            written = Written(config, written_at(layers), entry.where)
-            self._written.append(written)
+            if not entry.layers:
+                alike[bool(entry.inputs)] = written
             yield from self._of_prompts(entry, written)
-            yield from self._repeated(entry, config)
+            yield from self._repeated(entry, written)
+
+    def _settings(self, pack: PromptPack, entry: PackEntry) -> Written:
+        """The settings of an entry.
+
+        Raises:
+            InputError: they are wrong, or make no plan.
+        """
+        layers = [*self._source.pipeline, *pack.layers, *entry.layers, *self._above]
+        config = merge([Layer({"txt2img": {"enabled": not entry.inputs}}, "defaults"), *layers])
+        StageSequencer().build_plan(config)
+        self._written.append(Written(config, written_at(layers), entry.where))
+        return self._written[-1]
 
     def _of_prompts(self, entry: PackEntry, written: Written) -> Iterator[Finding]:
         for side in ("prompt", "negative_prompt"):
@@ -117,15 +130,10 @@ class _Check:
         near = range(start, min(start + LINES_OF_AN_ENTRY, len(lines)))
         return next((number + 1 for number in near if piece in lines[number]), where.line)
 
-    def _repeated(self, entry: PackEntry, config: PipelineConfig) -> Iterator[Finding]:
-        if config.txt2img.seed == -1:
+    def _repeated(self, entry: PackEntry, written: Written) -> Iterator[Finding]:
+        if written.config.txt2img.seed == -1:
             return  # drawn anew for each
-        content = (
-            entry.prompt,
-            entry.negative_prompt,
-            config.model_dump_json(),
-            *map(str, entry.inputs),
-        )
+        content = (entry.prompt, entry.negative_prompt, written.content, *map(str, entry.inputs))
         earlier = self._first.setdefault(content, entry.where)
         if earlier is not entry.where:
             place = f"line {earlier.line}" if earlier.file == entry.where.file else str(earlier)

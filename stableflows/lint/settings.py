@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 from stableflows.config import PipelineConfig
 from stableflows.config.flat import STAGES
@@ -26,6 +27,11 @@ class Written:
     config: PipelineConfig
     places: dict[str, Where]
     where: Where
+
+    @cached_property
+    def content(self) -> str:
+        """The same for the same settings."""
+        return self.config.model_dump_json()
 
     def place(self, field: str) -> Where:
         """Where a setting was written, or else what it is in, or the entry."""

@@ -23,6 +23,10 @@ from stableflows.packs.yaml_pack import ENTRY_KEYS
 
 __all__ = ["spread"]
 
+MOST_ERRORS = 100
+MOST_KEYS = 500
+"""Keys of an entry; there are not as many settings."""
+
 
 def spread(document: Document) -> Document:
     """`document`, a list, with the settings of each entry where a native pack has them: in its `config`.
@@ -32,10 +36,11 @@ def spread(document: Document) -> Document:
     """
     lines = dict(document.lines)
     errors: list[InputError] = []
-    entries = [
-        _spread(document, index, entry, lines, errors) if isinstance(entry, dict) else entry
-        for index, entry in enumerate(document.data["entries"])
-    ]
+    entries: list[Any] = []
+    for index, entry in enumerate(document.data["entries"]):
+        entries.append(_spread(document, index, entry, lines, errors) if isinstance(entry, dict) else entry)
+        if len(errors) > MOST_ERRORS:
+            raise gather(errors)  # looking for near names takes its time
     if errors:
         raise gather(errors)
     return replace(document, data={"entries": entries}, lines=lines)
@@ -49,6 +54,9 @@ def _spread(
     errors: list[InputError],
 ) -> dict[str, Any]:
     at: FieldPath = ("entries", index)
+    if len(entry) > MOST_KEYS:
+        errors.append(InputError(f"has {len(entry)} keys.", where=document.where(*at)))
+        return {}
     own = {key: value for key, value in entry.items() if key in ENTRY_KEYS}
     settings: dict[str, Any] = {}
     written: dict[FieldPath, str] = {(key,): key for key in own}

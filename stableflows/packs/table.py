@@ -19,7 +19,7 @@ from pathlib import Path
 
 from stableflows.config.flat import Path as FieldPath
 from stableflows.errors import InputError, Where
-from stableflows.packs.columns import ENTRY_FIELDS, column, entry_of, typed
+from stableflows.packs.columns import ENTRY_FIELDS, column, entry_of, known_columns, typed
 from stableflows.packs.fields import gather
 from stableflows.packs.files import MAX_BYTES, read_text
 from stableflows.packs.model import PackEntry, PromptPack, Source
@@ -128,6 +128,9 @@ class _Table:
     def _paths(self, header: _Row) -> list[FieldPath]:
         """Where the values of each column belong."""
         names: dict[FieldPath, str] = {}
+        if len(header.cells) > len(known_columns()):
+            message = f"has {len(header.cells)} columns, more than there are settings."
+            raise InputError(message, where=Where(self.file, header.line))
         for number, name in enumerate(header.cells, start=1):
             where = Where(self.file, header.line or None, f"column {number}")
             if not name:
