@@ -23,9 +23,11 @@ def test_again_is_the_same_job_on_the_server_that_was_named(
         )  # fmt: skip
         drawn, folder = list(first.pictures.values()), first.folder.name
         again = run_command("--again", root=tmp_path, prefect=running_server)
+        anew = run_command("--again", "--fresh", root=tmp_path, prefect=running_server)
         bodies = [request.body for request in sandbox.generating()]
-    assert (first.code, again.code) == (ExitCode.OK, ExitCode.OK)
-    assert len(bodies) == 2
+    assert (first.code, again.code, anew.code) == (ExitCode.OK, ExitCode.OK, ExitCode.OK)
+    assert len(bodies) == 2  # once, and once because a fresh one was asked for
+    assert list(anew.pictures.values()) == drawn
     assert [body["seed"] for body in bodies] == [bodies[0]["seed"]] * 2
     assert list(again.pictures.values()) == drawn
     assert again.folder.name != folder
@@ -45,7 +47,7 @@ def test_again_is_the_same_job_on_the_server_that_was_named(
 def test_again_goes_with_nothing_that_would_change_the_job(others: tuple[str, ...], tmp_path: Path) -> None:
     ran = run_command("--again", *others, root=tmp_path)
     assert ran.code == ExitCode.BAD_INPUT
-    assert "--again runs the last job as it was" in ran.err
+    assert "--again takes the job as it was" in ran.err
 
 
 def test_again_without_an_earlier_run_says_so(tmp_path: Path) -> None:

@@ -58,7 +58,7 @@ class Runner:
 def run(
     running_server: RunningServer, sandbox: Sandbox, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> Runner:
-    monkeypatch.setattr("tasks.stages.RETRY_DELAYS", [0.0, 0.0, 0.0])
+    monkeypatch.setattr("tasks.stages.RETRY_DELAYS", [0.0] * 6)
     return Runner(running_server, sandbox, tmp_path)
 
 
