@@ -8,7 +8,7 @@ from pathlib import Path
 from stableflows.config import PipelineConfig
 from stableflows.config.flat import STAGES
 from stableflows.config.layers import Layer, merge, written_at
-from stableflows.errors import InputError, Where
+from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.job import RunConfig
 from stableflows.lint.finding import Finding, Report, Severity, of_error, of_remark
 from stableflows.lint.prompts import faults_of
@@ -143,7 +143,7 @@ class _Check:
 
 
 def _placed(error: InputError, entry: PackEntry) -> InputError:
-    if str(error.where):
+    if str(error.where) or isinstance(error, InvalidInputs):
         return error
     return InputError(error.message, where=entry.where, allowed=error.allowed, value=error.value)
 

@@ -23,7 +23,7 @@ PAIRS = {"(": ")", "[": "]", "{": "}"}
 # Each pattern takes linear time on any text: none can match the same characters in two ways.
 WEIGHT = re.compile(r":([^:()\[\]<>\\]*)\)")
 ATTENTION = re.compile(r"\s*[+-]?[.\d]+\s*")
-BARE_TAG = re.compile(r"<[\w .+-]+>")
+BARE_TAG = re.compile(r"<[^\W\d][\w.+-]*>")
 ANY_TAG = re.compile(r"<[^<>]*>")
 UNRESOLVED = re.compile(r"\[\[[^\[\]]*\]\]|__[^\s_][^\s]*?__|\{[^{}]*\}")
 TOKEN = re.compile(r"[^\W\d_]+|\d|[^\w\s]")
