@@ -22,13 +22,15 @@ from stableflows.comings_back import ComingsBack
 from stableflows.dialects import Spoken, in_dialect
 from stableflows.door import Door, Turn
 from stableflows.errors import StableflowsError
+from stableflows.failpoints import failpoint
 from stableflows.healing import BrokenModels
 from stableflows.identity import CallIdentity
 from stableflows.inputs import InputImages, with_images
 from stableflows.payload import EXTRAS, StageRequest
 from stableflows.results import ImageRecord, StageOutput
 from stableflows.run.folder import RunFolder
-from stableflows.server_state import MANAGED, ServerState
+from stableflows.server_state import ServerState
+from stableflows.settling import MANAGED
 from stableflows.store import Damage, Store, StoreRecord
 from stableflows.waiting import unless_cancelled
 from stableflows.webui.capabilities import Family
@@ -169,6 +171,7 @@ class StageRunner:
         )
         async with self.door.turn(call.call_id, self.cancel) as turn:
             sent, reply = await self._exchange(call, spoken, turn)
+            failpoint("after-answer")
             verdict = verify(sent, reply, self.server.capabilities, self.server.names)
             verdict.raise_for_mismatch(self._site(call, sent))
             self.identity.server = self.server.learned(request, reply)

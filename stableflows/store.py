@@ -23,6 +23,7 @@ from weakref import WeakValueDictionary
 
 from pydantic import Field, ValidationError
 
+from stableflows.failpoints import failpoint
 from stableflows.results import Record, StageOutput
 from stableflows.run.files import as_json, try_lock, unlock, write_new, write_whole
 from stableflows.stages import StageType
@@ -157,6 +158,7 @@ class Store:
         )
         file = self._record_file(key)
         file.parent.mkdir(parents=True, exist_ok=True)
+        failpoint("before-store-record")
         write_whole(file, as_json(record.model_dump(mode="json")))
 
     def is_making(self, key: str) -> bool:

@@ -21,6 +21,7 @@ from uuid import uuid4
 from filelock import FileLock, Timeout
 
 from stableflows.errors import InputError
+from stableflows.failpoints import failpoint
 
 __all__ = [
     "PARTIAL_SUFFIX",
@@ -125,6 +126,7 @@ def _write_beside(path: Path, data: bytes) -> Path:
     except OSError:
         partial.unlink(missing_ok=True)
         raise
+    failpoint("before-rename")
     return partial
 
 
@@ -173,6 +175,7 @@ def append_line(path: Path, text: str, *, lock: bool) -> None:
     with _locked(path.with_name(f"{path.name}.lock")) if lock else nullcontext():
         is_new = not path.exists()
         with path.open("a+b") as file:
+            failpoint(f"before-line-of-{path.name}")
             line = _encoded(text) + b"\n"
             file.write(b"\n" + line if _ends_torn(file) else line)
             file.flush()

@@ -13,6 +13,7 @@ from typing import Any
 from pydantic import ValidationError
 
 from stableflows.errors import InputError, StableflowsError
+from stableflows.failpoints import failpoint
 from stableflows.results import CallRecord
 from stableflows.run import names
 from stableflows.run.files import (
@@ -231,6 +232,7 @@ class RunFolder:
 
     def write_manifest(self, manifest: Mapping[str, Any]) -> None:
         """Write manifest.json in place of an earlier one; `stableflows.run.manifest.write` composes it."""
+        failpoint("before-manifest")
         write_whole(self.manifest_file, as_json(manifest))
 
     def discard_partial_files(self) -> None:
