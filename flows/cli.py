@@ -8,6 +8,7 @@ from cyclopts import App
 
 from flows import command, doctor, pack, run, store
 from flows.down import app as down
+from flows.history import app as history
 from flows.queue import app as queue
 from flows.up import app as up
 
@@ -25,6 +26,7 @@ app.command(store.app, name="store")
 app.command(up, name="up")
 app.command(down, name="down")
 app.command(queue, name="queue")
+app.command(history, name="history")
 
 
 def main() -> None:

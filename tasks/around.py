@@ -7,7 +7,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from prefect import task
-from prefect.artifacts import acreate_markdown_artifact
+from prefect.artifacts import acreate_markdown_artifact, acreate_table_artifact
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 from prefect.states import Cancelled
@@ -15,6 +15,7 @@ from prefect.states import Cancelled
 from stableflows.entries import Entry
 from stableflows.preflight import preflight as check_server
 from stableflows.results import BatchResult, EntryStatus
+from stableflows.run.contact_sheet import contact_sheet, results_table
 from stableflows.server_state import ServerState
 from stableflows.waiting import WaitCancelled, unless_cancelled
 from stableflows.webui.client import WebUIClient
@@ -57,31 +58,11 @@ async def preflight(target: PreflightTarget) -> ServerState | State[None]:
 
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
 async def report(result: BatchResult, gallery: Path) -> None:
-    """A table of the entries on the flow run's page, with the gallery's place on disk."""
-    rows = [
-        f"| {number} | {_cell(entry.prompt)} | {entry.status} | {entry.image_count} "
-        f"| {_cell(entry.error or '')} |"
-        for number, entry in enumerate(result.results, 1)
-    ]
+    """Two artifacts of the flow run: a contact sheet, and a table of the entries with their errors."""
     done = sum(entry.status is EntryStatus.OK for entry in result.results)
-    await acreate_markdown_artifact(
-        key="stableflows-report",
-        description=f"{done} of {result.total_entries} entries, {result.image_count} images",
-        markdown="\n".join(
-            [
-                f"Gallery: `{gallery}`",
-                "",
-                "| entry | prompt | status | images | error |",
-                "|---|---|---|---|---|",
-                *rows,
-            ]
-        ),
+    description = f"{done} of {result.total_entries} entries, {result.image_count} images"
+    sheet = await asyncio.to_thread(contact_sheet, result, gallery)
+    await acreate_markdown_artifact(key="stableflows-report", description=description, markdown=sheet)
+    await acreate_table_artifact(
+        key="stableflows-results", description=description, table=results_table(result)
     )
-
-
-def _cell(text: str) -> str:
-    """Free text as a cell of a Markdown table: nothing in it is markup."""
-    short = " ".join(text.split())[:120]
-    for character in "\\`*_{}[]<>|#!":
-        short = short.replace(character, f"\\{character}")
-    return short

@@ -1,0 +1,65 @@
+"""The bar on a flow run's page while it renders."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+import httpx
+
+from stableflows.run.folder import RunFolder
+from stableflows.run.progress import progress_of
+
+__all__ = ["shown_progress"]
+
+EVERY = 5.0
+"""Seconds between two updates; each is a write to Prefect's database."""
+
+log = logging.getLogger("stableflows.prefect")
+
+
+@asynccontextmanager
+async def shown_progress(folder: RunFolder) -> AsyncIterator[None]:
+    """Keep a progress artifact up to date for the time of the block. It is for the eye; failures are logged."""
+    bar = _Bar(folder)
+    updating = asyncio.create_task(bar.update_now_and_then())
+    try:
+        yield
+    finally:
+        updating.cancel()
+        await asyncio.gather(updating, return_exceptions=True)
+        await bar.update()
+
+
+class _Bar:
+    def __init__(self, folder: RunFolder) -> None:
+        self._folder = folder
+        self._artifact: UUID | None = None
+        self._shown = -1.0
+
+    async def update_now_and_then(self) -> None:
+        while True:
+            await self.update()
+            await asyncio.sleep(EVERY)
+
+    async def update(self) -> None:
+        from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
+
+        progress = await asyncio.to_thread(progress_of, self._folder)
+        done = 100.0 * (progress.requests_done + progress.failed) / max(1, progress.requests_total)
+        words = f"{progress.images_done} of {progress.images_total} images"
+        if done == self._shown:
+            return
+        try:
+            if self._artifact is None:
+                self._artifact = await acreate_progress_artifact(
+                    done, key="stableflows-progress", description=words
+                )
+            else:
+                await aupdate_progress_artifact(self._artifact, done, description=words)
+            self._shown = done
+        except httpx.HTTPError as error:
+            log.warning("The progress could not be shown: %r", error)
