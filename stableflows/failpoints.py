@@ -1,7 +1,7 @@
-"""Places at which the fault suite kills a process: `STABLEFLOWS_FAILPOINT=after-answer:7` ends it, with all of
-its process group, the seventh time that it comes by there.
+"""Places at which the fault suite kills a process: `STABLEFLOWS_FAILPOINT=after-answer:7` ends it, with its
+process group, the seventh time that it comes by there.
 
-Only `make faults` and its short form set the variable (see docs/faults.md); unset, a place costs a comparison.
+Only `make faults` and its short form set the variable (see docs/faults.md); unset, it costs a comparison.
 """
 
 from __future__ import annotations
