@@ -1,4 +1,5 @@
-"""What must not stand in a prompt: anything left to be drawn, and embeddings with their weight inside."""
+"""What must not stand in a prompt: embeddings with their weight inside, and, in one that belongs to a stage,
+anything that would have to be drawn."""
 
 from __future__ import annotations
 
@@ -7,7 +8,7 @@ from collections.abc import Iterator
 
 from stableflows.errors import InputError, Where
 
-__all__ = ["MAX_PROMPT", "faults"]
+__all__ = ["MAX_PROMPT", "faults", "unresolved"]
 
 MAX_PROMPT = 20_000
 """Characters of a prompt; long ones of real packs have 3,000."""
@@ -38,10 +39,17 @@ def faults(text: str, where: Where) -> Iterator[InputError]:
             f"{weighted[0]!r}: the weight of an embedding stands outside: (<embedding:{name}>:{weight}).",
             where=where,
         )
+
+
+def unresolved(text: str, where: Where) -> Iterator[InputError]:
+    """What would have to be drawn in a stage's own prompt, where nothing is."""
     # Names of LoRAs and embeddings may look like a wildcard.
     bare = TAG.sub("", text)
     for pattern, what, advice in UNRESOLVED:
         yield from (
-            InputError(f"{found[0]!r} is a {what}, which nothing here resolves{advice}.", where=where)
+            InputError(
+                f"{found[0]!r} is a {what}, which is not resolved in a stage's own prompt{advice}.",
+                where=where,
+            )
             for found in pattern.finditer(bare)
         )

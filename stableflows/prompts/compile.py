@@ -11,9 +11,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import count
 
-from stableflows.errors import InputError, Where
+from stableflows.errors import InputError
 from stableflows.prompts import syntax, tree
 from stableflows.prompts.grammar import TemplateError, has_syntax, parse
+from stableflows.prompts.place import Finder
 from stableflows.prompts.wildcards import Value, Wildcards
 
 __all__ = ["Compiler"]
@@ -64,12 +65,12 @@ class Compiler:
         slots: the slots that were met, each once, in their order.
     """
 
-    def __init__(self, wildcards: Wildcards, slots: Mapping[str, Sequence[str]], where: Where) -> None:
-        """Args: slots: the values of every slot, by its name."""
+    def __init__(self, wildcards: Wildcards, slots: Mapping[str, Sequence[str]], places: Finder) -> None:
+        """Args: slots: the values of every slot, by its name; places: where a piece of a prompt stands."""
         self.slots: dict[str, None] = {}
         self._wildcards = wildcards
         self._values_of_slots = slots
-        self._where = where
+        self._places = places
         self._keys = count()
         self._nodes = 0
         self._compiled: dict[tuple[object, ...], tree.Node] = {}
@@ -100,9 +101,9 @@ class Compiler:
         try:
             return compiled()
         except (tree.TooLarge, TemplateError) as error:
-            raise InputError(f"{error}.", where=self._where) from None
+            raise InputError(f"{error}.", where=self._places.entry) from None
         except RecursionError:
-            raise InputError("is nested too deeply.", where=self._where) from None
+            raise InputError("is nested too deeply.", where=self._places.entry) from None
 
     def _template(self, text: str, scope: _Scope, of: str) -> tree.Node:
         """Text that comes from elsewhere than a prompt."""
@@ -111,7 +112,7 @@ class Compiler:
         try:
             read = parse(text, exists=lambda name: bool(self._wildcards.find(name)))
         except TemplateError as error:
-            raise InputError(f"{of}: {error}.", where=self._where) from None
+            raise InputError(f"{of}: {error}.", where=self._places.entry) from None
         return self._node(read, scope)
 
     def _node(self, part: syntax.Syntax, scope: _Scope) -> tree.Node:  # noqa: PLR0911 (a kind each)
@@ -170,9 +171,10 @@ class Compiler:
         body: tree.Node = nodes[0] if len(nodes) == 1 else tree.Join(nodes)
         for called, drawn, value in reversed(immediate):
             if drawn.key is not None:
-                if drawn.key in body.needs:  # Its values are tried by number, so none may be random.
-                    value = self._node(drawn.value, replace(drawn.scope, numbered=True))
-                body = tree.Bound(drawn.key, tree.Named(called, value), body)
+                # If names depend on it, its values are tried by number, so none may be random.
+                by_number = replace(drawn.scope, numbered=True)
+                node = self._node(drawn.value, by_number) if drawn.key in body.needs else value
+                body = tree.Bound(drawn.key, tree.Named(called, node), body)
         return body
 
     def _slot(self, part: syntax.Slot, scope: _Scope) -> tree.Node:
@@ -180,7 +182,7 @@ class Compiler:
             advice = "define it under `matrix`; to weaken a word, write (word:0.83)"
             raise InputError(
                 f"'[[{part.name}]]' is a slot that no matrix defines; {advice}.",
-                where=self._where,
+                where=self._places.of(f"[[{part.name}"),
                 allowed=list(self._values_of_slots),
                 value=part.name,
             )
@@ -208,9 +210,9 @@ class Compiler:
         if variable is None:
             if part.default is None:
                 raise InputError(
-                    f"'${{{part.name}}}' is a variable that nothing sets; write ${{{part.name}=...}} before it, "
-                    f"or ${{{part.name}:...}} for a default.",
-                    where=self._where,
+                    f"'${{{part.name}}}' is a variable that nothing sets; write ${{{part.name}=...}} "
+                    f"before it, or ${{{part.name}:...}} for a default.",
+                    where=self._places.of(f"${{{part.name}"),
                     allowed=list(scope.variables),
                     value=part.name,
                 )
@@ -218,7 +220,7 @@ class Compiler:
         if variable.key is not None and not scope.inlined:
             return tree.Use(variable.key)
         if variable.open:
-            raise InputError(f"the variable ${{{part.name}}} contains itself.", where=self._where)
+            raise InputError(f"the variable ${{{part.name}}} contains itself.", where=self._places.entry)
         variable.open = True
         try:
             inner = replace(
@@ -239,7 +241,7 @@ class Compiler:
         if isinstance(part.path, syntax.Text):
             return self._named_wildcard(part.path.text.strip(), inner, picking)
         possible = self._node(part.path, replace(scope, numbered=True, inlined=True))
-        state = tree.State(random.Random(0), combining=True)
+        state = tree.State(random.Random(0), combining=True)  # noqa: S311 (nothing is drawn)
         if possible.count(state) > MAX_PATHS:
             raise tree.TooLarge(f"has a wildcard with more than {MAX_PATHS:,} possible names")
         names = {possible.write(number, state).strip() for number in range(possible.count(state))}
@@ -271,11 +273,11 @@ class Compiler:
         """
         found = self._wildcards.find(name)
         if not found:
-            raise self._wildcards.missing(name, self._where)
+            raise self._wildcards.missing(name, self._places.of(name))
         for each in found:
             if each in scope.inside:
                 cycle = " -> ".join(f"__{one}__" for one in (*scope.inside, each))
-                raise InputError(f"a wildcard contains itself: {cycle}.", where=self._where)
+                raise InputError(f"a wildcard contains itself: {cycle}.", where=self._places.entry)
             for value in self._wildcards.values(each):
                 yield each, value
 
