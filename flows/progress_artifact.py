@@ -23,7 +23,7 @@ log = logging.getLogger("stableflows.prefect")
 
 @asynccontextmanager
 async def shown_progress(folder: RunFolder) -> AsyncIterator[None]:
-    """Keep a progress artifact up to date for the time of the block. It is for the eye; failures are logged."""
+    """Keep a progress artifact up to date for the time of the block. For the eye; failures are logged."""
     bar = _Bar(folder)
     updating = asyncio.create_task(bar.update_now_and_then())
     try:

@@ -183,10 +183,10 @@ def prepare(
     job, places = read_job(
         source,
         images=images,
-        settings=_layers(request),
+        settings=[*([source.settings] if source.settings else []), *_layers(request)],
         run_config=_run_config(request, source.run_config),
         inputs=inputs,
-        first_seed=request.seed,
+        first_seed=source.first_seed if request.seed is None else request.seed,
     )
     draws = Draws()
     entries = expand(job, images=images, draw=draws, places=places)

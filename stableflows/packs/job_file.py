@@ -1,7 +1,8 @@
 """Job files and pack lists: a mapping with `packs`, in JSON or YAML.
 
     {"packs": ["a.txt", "b/*.yaml"]}                          a pack list
-    {"packs": [...], "pipeline": {...}, "run_config": {...}}  a job file; also name and seed
+    {"packs": [...], "pipeline": {...}, "run_config": {...}}  a job file; also name and seed,
+                                                              and settings, first_seed: above the packs
 
 A member of `packs` is a path or pattern relative to the file, or one entry with its config:
 `{pack_id, name, entry: {prompt, negative_prompt, name, globals, inputs}, config_snapshot}`.
@@ -14,6 +15,7 @@ from typing import Annotated, Any
 
 from pydantic import Field, ValidationError, field_validator, model_validator
 
+from stableflows.config.generation import Seed
 from stableflows.config.layers import explain
 from stableflows.errors import InputError, Where
 from stableflows.packs.document import Document, kind
@@ -75,6 +77,8 @@ class _Job(Read):
     packs: tuple[Any, ...]
     pipeline: Settings = Field(default_factory=dict)
     run_config: Settings = Field(default_factory=dict)
+    settings: Settings = Field(default_factory=dict)
+    first_seed: Seed | None = None
     name: Label | None = None
     seed: Annotated[int, Field(ge=0)] = 0
 
@@ -105,6 +109,8 @@ def read_job(document: Document) -> JobFile:
         packs=(),
         pipeline=(document.layer("pipeline"),) if job.pipeline else (),
         run_config=document.layer("run_config") if job.run_config else None,
+        settings=document.layer("settings") if job.settings else None,
+        first_seed=job.first_seed,
         name=job.name or document.file.stem,
         seed=job.seed,
     )

@@ -96,6 +96,8 @@ class Source:
     Attributes:
         pipeline: the job file's pipeline config, as layers below those of the packs.
         run_config: the job file's run_config as it was written; validated by `stableflows.job`.
+        settings: the job file's config above packs and entries, and below the command line's.
+        first_seed: of every entry's first image, whatever packs say.
         warnings: what was read as the format says, but may be meant otherwise; each with its place, most of
             them a `Remark`.
         sweep: of every pack, beside the packs' own.
@@ -104,6 +106,8 @@ class Source:
     packs: tuple[PromptPack, ...]
     pipeline: tuple[Layer, ...] = ()
     run_config: Layer | None = None
+    settings: Layer | None = None
+    first_seed: int | None = None
     name: str | None = None
     seed: int = 0
     warnings: tuple[str, ...] = ()
