@@ -7,12 +7,13 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from flows.server import SANDBOX, by_url
-from stableflows.forecast import forecast_hits
+from stableflows.forecast import forecast
 from stableflows.identity import CallIdentity
 from stableflows.preflight import survey
 from stableflows.request import Prepared, RenderRequest
 from stableflows.schedule import schedule
-from stableflows.server_state import ServerState, settle
+from stableflows.server_state import ServerState
+from stableflows.settling import settle
 from stableflows.store import Store
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import NotReady, Unreachable
@@ -58,15 +59,16 @@ async def check_at(prepared: Prepared, request: RenderRequest, config: ServerCon
     try:
         async with WebUIClient(config) as client:
             await client.wait_ready(0)
-            idle = await client.is_idle()
-            server = await survey(client, prepared.entries, root=request.root, say=said.append, renders=idle)
+            server = await survey(
+                client, prepared.entries, root=request.root, say=said.append, remembers=True
+            )
     except (Unreachable, NotReady) as error:
         return Checked(f"unchecked: {error}", prepared)
-    entries = settle(prepared.entries, server.options)
+    entries = settle(entries, server.options)
     hits: frozenset[str] = frozenset()
     if not request.fresh:
         identity = CallIdentity(entries, server)
-        hits = await asyncio.to_thread(forecast_hits, prepared.calls, identity, Store(request.root))
+        hits = (await asyncio.to_thread(forecast, prepared.calls, identity, Store(request.root))).hits
     calls = schedule(entries, loaded=server.loaded, canonical=server.canonical, done=hits)
     line = f"checked: {config.label} has every name of the plan"
     if hits:

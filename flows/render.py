@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import threading
 import uuid
+from collections.abc import Mapping
 from contextlib import AbstractAsyncContextManager, AbstractContextManager, AsyncExitStack, nullcontext
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -28,10 +29,11 @@ from stableflows.calls import StageCall
 from stableflows.closing import Ending, RunFacts, close
 from stableflows.errors import ExitCode, ServerError, StableflowsError
 from stableflows.executor import execute
-from stableflows.forecast import forecast_hits
+from stableflows.forecast import forecast
 from stableflows.identity import CallIdentity
 from stableflows.jobs import load, save_job, waits_no_longer
 from stableflows.mending import mend
+from stableflows.network_hashes import network_hashes, remember
 from stableflows.request import Prepared, RenderRequest
 from stableflows.results import BatchResult, ImageRecord, RunStatus, StageOutput
 from stableflows.run import manifest
@@ -39,7 +41,8 @@ from stableflows.run.files import check_writable
 from stableflows.run.folder import RunFolder
 from stableflows.run.runlog import Event
 from stableflows.schedule import schedule
-from stableflows.server_state import ServerState, settle
+from stableflows.server_state import ServerState
+from stableflows.settling import settle
 from stableflows.slot import Slot
 from stableflows.stage_runner import StageRunner
 from stableflows.store import Store
@@ -225,9 +228,7 @@ class _Run:
         entries = settle(prepared.entries, server.options)
         server.will_override(entries)
         identity = CallIdentity(entries, server)
-        hits: frozenset[str] = frozenset()
-        if not self.request.fresh:
-            hits = await asyncio.to_thread(forecast_hits, prepared.calls, identity, self.store, done)
+        hits = await self._hits(prepared, client, identity, done)
         calls = schedule(entries, loaded=server.loaded, canonical=server.canonical, done={*hits, *done})
         prepared = replace(prepared, entries=entries, calls=calls)
         folder = self.facts.folder or self._new_folder(prepared, server, folder_lock)
@@ -253,7 +254,25 @@ class _Run:
         finally:
             stopping.cancel()
             await asyncio.gather(stopping, return_exceptions=True)
+            remember(self.request.root, server.config.server_identity, identity.server.hashes)
             await self._put_back(client, server)
+
+    async def _hits(
+        self,
+        prepared: Prepared,
+        client: WebUIClient,
+        identity: CallIdentity,
+        done: Mapping[str, StageOutput | None],
+    ) -> frozenset[str]:
+        """The calls that the store has."""
+        if self.request.fresh:
+            return frozenset()
+        found = await asyncio.to_thread(forecast, prepared.calls, identity, self.store, done)
+        if found.needs_hashes:
+            told = await network_hashes(client, prepared.entries, identity.server, self.reporter.say)
+            identity.server = replace(identity.server, hashes={**identity.server.hashes, **told})
+            found = await asyncio.to_thread(forecast, prepared.calls, identity, self.store, done)
+        return found.hits
 
     def _new_folder(self, prepared: Prepared, server: ServerState, lock: AsyncExitStack) -> RunFolder:
         """Everything that must be on disk before the first generating request."""

@@ -9,7 +9,7 @@ import asyncio
 import json
 import re
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
@@ -18,6 +18,7 @@ from cyclopts import App, Parameter, Token
 from rich.console import Console
 from rich.text import Text
 
+from flows import draft
 from flows.command import main, refused
 from flows.server import check_server
 from flows.submit import Priority, decide_mode, named, show, submit
@@ -91,6 +92,8 @@ def run(
     priority: Priority = Priority.DEFAULT,
     name: str | None = None,
     now: bool = False,
+    save: Path | None = None,
+    clear: bool = False,
 ) -> int:
     """Render prompt packs, or a prompt, and wait for the images; or queue them.
 
@@ -146,16 +149,19 @@ def run(
         What the job is called; left out, after its packs.
     now:
         With --queue: into urgent, and a paused queue goes on.
+    save:
+        Keep what is asked for as a draft, a job file of this name, and render nothing.
+    clear:
+        With --queue and one draft: take its packs out once the queue has them.
     """
     # With --json, standard output is for the JSON alone.
     console = Console(stderr=json_output, highlight=False)
     try:
         named_here = (packs, prompt, negative_prompt, inputs, from_images)
         set_here = (stages, settings, seed is not None, count)
-        earlier = _earlier(out.expanduser().resolve(), again, resume, retry)
-        if earlier and any((*named_here, *set_here)):
-            [option] = earlier
-            raise InputError(f"--{option} takes the job as it was; packs and settings do not go with it.")
+        takes_up = {"again": again, "resume": resume, "retry": retry}
+        if option := _one_of(takes_up, others=any((*named_here, *set_here))):
+            takes_up = {option: _run_id(out.expanduser().resolve(), option, takes_up[option])}
         run_mode = decide_mode(direct=direct, queue=queue)
         if run_mode == "direct" and (now or priority is not Priority.DEFAULT):
             raise InputError("--now and --priority are for a queued job; add --queue.")
@@ -175,14 +181,24 @@ def run(
             fresh=fresh,
             until=until,
             wait=not no_wait,
-            **earlier,
+            **(takes_up if option else {}),
         )
+        if clear:
+            draft.check_clearable(packs, queued=run_mode == "queue")
+        if save is not None:
+            load(request)  # what cannot be rendered is not kept
+            draft.save(request, save, name)
+            sys.stdout.write(f"Saved: {save}. Plan it: stableflows run {save} --plan\n")
+            return int(ExitCode.OK)
         source: SubmittedAs = "run_now" if now else "add_to_queue" if run_mode == "queue" else "cli"
         prepared = named(load(request, run_mode=run_mode, submitted=source), name)
         if plan or run_mode == "direct":
             return carry_out(request, prepared, console, plan=plan, json_output=json_output)
         snapshot = _snapshot(request, prepared)
-        return show(submit(snapshot, prepared, priority=priority, now=now, console=console), json_output)
+        queued = submit(snapshot, prepared, priority=priority, now=now, console=console)
+        if clear:
+            draft.clear(Path(packs[0]))
+        return show(queued, json_output)
     except StableflowsError as error:
         return refused(error, json_output)
 
@@ -219,24 +235,39 @@ def _snapshot(request: RenderRequest, prepared: Prepared) -> RenderRequest:
     )
 
 
-def _earlier(root: Path, again: bool, resume: Sequence[str] | None, retry: str | None) -> dict[str, str]:
-    """The earlier run that is meant: which option names it, and the run's id; empty for a new job.
+def _one_of(takes_up: Mapping[str, object], *, others: bool) -> str | None:
+    """Which option names an earlier run, if one does.
+
+    Args:
+        others: something is said of what to render, too.
 
     Raises:
-        InputError: several options name one, or there is no such run.
+        InputError: that does not go together.
     """
-    given = {"again": again, "resume": resume is not None, "retry": retry is not None}
-    if not any(given.values()):
-        return {}
-    if sum(given.values()) > 1 or len(resume or ()) > 1:
+    named = [option for option, value in takes_up.items() if value not in (None, False)]
+    if len(named) > 1:
         raise InputError("name one earlier run, with one of --again, --resume and --retry.")
+    if named and others:
+        raise InputError(f"--{named[0]} takes the job as it was; packs and settings do not go with it.")
+    return named[0] if named else None
+
+
+def _run_id(root: Path, option: str, value: object) -> str:
+    """The id of the earlier run that an option names.
+
+    Raises:
+        InputError: there is none.
+    """
     for line in mend(root):  # it may be the run that is meant
         sys.stderr.write(f"{line}\n")
-    if again:
-        return {"again": last_run(root)}
-    if retry is not None:
-        return {"retry": find_run(root, retry).run_id}
-    return {"resume": find_run(root, resume[0]).run_id if resume else last_unfinished(root)}
+    if option == "again":
+        return last_run(root)
+    if isinstance(value, str):
+        return find_run(root, value).run_id
+    names = list(value) if isinstance(value, list) else []
+    if len(names) > 1:
+        raise InputError(f"--resume takes one run, and {' '.join(names)!r} are {len(names)}.")
+    return find_run(root, names[0]).run_id if names else last_unfinished(root)
 
 
 def _render(request: RenderRequest, console: Console) -> Ending:

@@ -71,6 +71,19 @@ class CallIdentity:
             context = replace(context, options={**context.options, **tile})
         return call_key(request, context, self._networks(request.body))
 
+    def name_key(self, call: StageCall, request: StageRequest) -> str | None:
+        """The key of a call if its LoRAs and embeddings had no hashes; None for one that names none."""
+        networks = self._networks(request.body)
+        if not networks:
+            return None
+        context = self.server.key_context
+        hashes = {model: found for model, found in context.hashes.items() if model[0] == "checkpoint"}
+        return call_key(request, replace(context, hashes=hashes), networks)
+
+    def lacks_hashes(self, request: StageRequest) -> bool:
+        """Whether it names LoRAs or embeddings of which the server has not told the hash yet."""
+        return any(network not in self.server.hashes for network in self._networks(request.body))
+
     def tile(self, call: StageCall) -> dict[str, int]:
         """The server options that an extras call needs set beside its request."""
         config = self.entries[call.entry].plan.stages[call.stage].config

@@ -21,7 +21,7 @@ from stableflows.request import Prepared, RenderRequest, prepare, prepare_job, w
 from stableflows.run import history
 from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
-from stableflows.server_state import settle
+from stableflows.settling import settle
 
 __all__ = [
     "find_run",

@@ -13,7 +13,7 @@ from stableflows.config.base import named_fields
 from stableflows.embeddings import embedding_tags
 from stableflows.entries import Entry, place_of
 from stableflows.errors import InputError, InvalidInputs, Where
-from stableflows.network_hashes import network_hashes
+from stableflows.network_hashes import listed_networks, remembered
 from stableflows.sdnext_faults import schedule_faults
 from stableflows.server_state import OptionChanges, ServerState, listed_hashes
 from stableflows.silent_faults import positive_prompts, silent_faults, written_prompts
@@ -85,12 +85,13 @@ async def survey(
     root: Path,
     say: Callable[[str], None],
     sandbox: bool = False,
-    renders: bool = True,
+    remembers: bool = False,
 ) -> ServerState:
     """What a server has, as far as the entries need it.
 
     Args:
-        renders: it may be asked for the hashes of LoRAs and embeddings, by one tiny picture.
+        remembers: what the server said of LoRAs and embeddings at earlier runs stands for their hashes, which
+            is good enough for a plan.
 
     Raises:
         WebUIError: the server does not answer.
@@ -103,9 +104,9 @@ async def survey(
     problems = check_names(entries, names, capabilities)
     if problems:
         raise InvalidInputs(problems)
-    hashes = listed_hashes(names)
-    if renders:
-        hashes |= await network_hashes(client, entries, names, options, say)
+    hashes = listed_hashes(names) | listed_networks(names)
+    if remembers:
+        hashes |= remembered(root, client.config.server_identity)
     return ServerState(
         config=client.config,
         capabilities=capabilities,

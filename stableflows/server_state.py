@@ -17,7 +17,7 @@ from stableflows.loads import Weights
 from stableflows.payload import StageRequest
 from stableflows.run.files import write_whole
 from stableflows.run.plan_record import ServerRecord
-from stableflows.stages import StageExecution, StageExecutionPlan
+from stableflows.settling import MANAGED
 from stableflows.webui.capabilities import Capabilities
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.infotext import parse_infotext
@@ -28,16 +28,11 @@ from stableflows.webui.server import ServerConfig
 from stableflows.webui.serverstate import pixel_options
 
 __all__ = [
-    "MANAGED",
     "OptionChanges",
     "ServerState",
     "listed_hashes",
     "prompts_of",
-    "settle",
 ]
-
-MANAGED = {"checkpoint": "sd_model_checkpoint", "vae": "sd_vae", "clip_skip": "CLIP_stop_at_last_layers"}
-"""Config fields of which a job may leave open, and the server options that then decide."""
 
 
 class OptionChanges:
@@ -253,6 +248,8 @@ def reported_hashes(body: Mapping[str, Any], reply: WebUIReply) -> dict[tuple[st
             if named and body.get(field_name):
                 found["checkpoint", body[field_name]] = named["hash"]
         hashes = text.lora_hashes
+        for name, hash_ in text.embedding_hashes.items():
+            found["embedding", name] = hash_
         for tag in (tag for prompt in prompts_of(body) for tag in lora_tags(prompt)):
             if tag.hash_key in hashes:
                 found["lora", tag.name] = hashes[tag.hash_key]
@@ -270,26 +267,3 @@ def prompts_of(body: Mapping[str, Any]) -> list[str]:
         for name in ("ad_prompt", "ad_negative_prompt")
     ]
     return texts
-
-
-def settle(entries: tuple[Entry, ...], options: Mapping[str, Any]) -> tuple[Entry, ...]:
-    """The entries with the checkpoint, VAE and clip skip that they leave open filled in from the server's
-    options, as far as it has them: what one job leaves behind must not decide how the next one looks."""
-    return tuple(
-        replace(
-            entry, plan=StageExecutionPlan(stages=tuple(_settled(stage, options) for stage in entry.plan))
-        )
-        for entry in entries
-    )
-
-
-def _settled(stage: StageExecution, options: Mapping[str, Any]) -> StageExecution:
-    config = stage.generation
-    if config is None:
-        return stage
-    known = {
-        name: options[option]
-        for name, option in MANAGED.items()
-        if getattr(config, name) is None and options.get(option)
-    }
-    return stage.model_copy(update={"config": config.model_copy(update=known)}) if known else stage

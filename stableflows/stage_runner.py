@@ -188,7 +188,8 @@ class StageRunner:
                 warnings=(*verdict.warnings, *again),
                 reported=_reported(reply, verdict),
             )
-            await asyncio.to_thread(self.store.put, key, output)
+            name_key = self.identity.name_key(call, request)
+            await asyncio.to_thread(self.store.put, key, output, name_key)
             self._made.add(key)
             return output
 

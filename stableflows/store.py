@@ -129,8 +129,15 @@ class Store:
                 write_whole(file, data)
         return file
 
-    def put(self, key: str, output: StageOutput) -> None:
+    def knows_name(self, name_key: str) -> bool:
+        """Whether a call was made whose LoRAs and embeddings have these names, of whatever content."""
+        return self._name_file(name_key).exists()
+
+    def put(self, key: str, output: StageOutput, name_key: str | None = None) -> None:
         """Keep what a call brought; its images are in the store already.
+
+        Args:
+            name_key: see `CallIdentity.name_key`.
 
         Raises:
             OSError: it cannot be written.
@@ -160,6 +167,9 @@ class Store:
         file.parent.mkdir(parents=True, exist_ok=True)
         failpoint("before-store-record")
         write_whole(file, as_json(record.model_dump(mode="json")))
+        if name_key is not None:
+            self._name_file(name_key).parent.mkdir(parents=True, exist_ok=True)
+            self._name_file(name_key).touch()
 
     def is_making(self, key: str) -> bool:
         """Whether a call of this process is making it now."""
@@ -206,6 +216,9 @@ class Store:
         except OSError as error:
             return f"store image {file.name} cannot be read: {error.strerror}"
         return None
+
+    def _name_file(self, name_key: str) -> Path:
+        return self.path / "names" / name_key[:2] / name_key
 
     def _record_file(self, key: str) -> Path:
         return self._records / key[:2] / f"{key}.json"

@@ -19,7 +19,7 @@ from stableflows.results import StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.sandbox import SandboxSettings, run_sandbox
 from stableflows.sandbox.settings import FlavourName
-from stableflows.server_state import settle
+from stableflows.settling import settle
 from stableflows.stage_runner import StageRunner
 from stableflows.store import Store
 from stableflows.webui.client import WebUIClient

@@ -9,7 +9,8 @@ from typing import Any
 from stableflows.preflight import preflight
 from stableflows.request import RenderRequest, prepare
 from stableflows.sandbox import Catalog, Sandbox, SandboxSettings, run_sandbox
-from stableflows.server_state import ServerState, settle
+from stableflows.server_state import ServerState
+from stableflows.settling import settle
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.models import WebUIRequest
 from stableflows.webui.server import ServerConfig

@@ -37,7 +37,8 @@ from stableflows.results import StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.sandbox import run_sandbox
 from stableflows.schedule import schedule
-from stableflows.server_state import ServerState, settle
+from stableflows.server_state import ServerState
+from stableflows.settling import settle
 from stableflows.stage_runner import StageRunner
 from stableflows.store import Store
 from stableflows.webui.client import WebUIClient
