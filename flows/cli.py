@@ -9,6 +9,7 @@ from cyclopts import App
 from flows import command, doctor, pack, run, store
 from flows.down import app as down
 from flows.history import app as history
+from flows.job import app as job
 from flows.queue import app as queue
 from flows.up import app as up
 
@@ -27,6 +28,7 @@ app.command(up, name="up")
 app.command(down, name="down")
 app.command(queue, name="queue")
 app.command(history, name="history")
+app.command(job, name="job")
 
 
 def main() -> None:

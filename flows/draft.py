@@ -1,11 +1,13 @@
 """Drafts of jobs: job files that commands write, add to and clear, and that people edit.
 
-A draft names pack files and holds the command line's settings; it is read anew each time that it is planned or run.
+A draft names pack files and holds the command line's settings; it is read anew each time it is planned or
+run.
 """
 
 from __future__ import annotations
 
 import os
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +19,7 @@ from stableflows.request import RenderRequest
 from stableflows.run.files import write_whole
 from stableflows.stages import StageType
 
-__all__ = ["add", "clear", "read", "save"]
+__all__ = ["add", "check_clearable", "clear", "read", "save"]
 
 HEAD = "# A draft of a job: docs/queue.md. `packs` are files beside this one, or entries of their own.\n"
 
@@ -78,6 +80,21 @@ def add(file: Path, packs: list[str]) -> int:
     draft["packs"] = [*draft["packs"], *(_beside(pack, file) for pack in packs)]
     _write(file, draft)
     return len(draft["packs"])
+
+
+def check_clearable(packs: Sequence[str], *, queued: bool) -> None:
+    """See, before anything is queued, that there is one draft to clear.
+
+    Raises:
+        InputError: there is none, or the command does not queue.
+    """
+    if not queued:
+        raise InputError(
+            "goes with --queue: a draft is cleared once the queue has it.", where=Where(field="--clear")
+        )
+    if len(packs) != 1:
+        raise InputError("goes with one draft alone.", where=Where(field="--clear"))
+    read(Path(packs[0]))
 
 
 def clear(file: Path) -> int:
