@@ -9,10 +9,13 @@ import asyncio
 import json
 import sys
 from collections import Counter
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 from cyclopts import App, Parameter
+from cyclopts.validators import Number
 from rich.console import Console
 from rich.text import Text
 
@@ -24,6 +27,7 @@ from stableflows.errors import ExitCode, InputError, StableflowsError, Where
 if TYPE_CHECKING:
     from stableflows.lint import Finding, Report
     from stableflows.packs.model import PackEntry, PromptPack, Source
+    from stableflows.prompts.resolve import Resolver
 
 __all__ = ["app"]
 
@@ -99,6 +103,54 @@ def lint(*files: str, server: str | None = None, json_output: Json = False) -> i
 
 
 @app.command
+def expand(
+    *files: str,
+    count: bool = False,
+    limit: Annotated[int | None, Parameter(validator=Number(gte=1))] = None,
+    seed: Annotated[int | None, Parameter(validator=Number(gte=0))] = None,
+    json_output: Json = False,
+) -> int:
+    """Write the prompts that packs stand for, with variants, wildcards, slots, styles and sweeps resolved.
+
+    Parameters
+    ----------
+    files:
+        Pack files, globs, pack lists, a job file.
+    count:
+        Only say how many there are, exactly and at once.
+    limit:
+        So many at most.
+    seed:
+        The job's seed, from which draws follow; left out, that of the job file, else 0.
+    json_output:
+        Print it as JSON and nothing else.
+    """
+    from stableflows.prompts.resolve import Resolver
+
+    try:
+        source = _read(files)
+        resolver = Resolver(seed=source.seed if seed is None else seed, sweep=source.sweep)
+        if count:
+            return _print_counts(source, resolver, json_output)
+        prompts = list(islice(_expanded(source, resolver), limit))
+    except StableflowsError as error:
+        return refused(error, json_output)
+    if json_output:
+        return _json({"prompts": prompts})
+    console = Console(highlight=False)
+    for prompt in prompts:
+        console.print(Text(prompt["prompt"] or "(no prompt)"), soft_wrap=True)
+        if prompt["negative_prompt"]:
+            console.print(Text(f"    neg: {prompt['negative_prompt']}", style="dim"), soft_wrap=True)
+        for name, text in prompt["globals"].items():
+            console.print(Text(f"    global {name}: {text}", style="dim"), soft_wrap=True)
+        if prompt["values"]:
+            chosen = ", ".join(f"{name}={value}" for name, value in prompt["values"].items())
+            console.print(Text(f"    {chosen}", style="dim"), soft_wrap=True)
+    return int(ExitCode.OK)
+
+
+@app.command
 def convert(file: str, *, to: Path | None = None) -> int:
     """Write a pack of any form as a native one, in YAML.
 
@@ -127,6 +179,39 @@ def convert(file: str, *, to: Path | None = None) -> int:
         sys.stderr.write(f"Warning: {warning}\n")
     if to is None:
         sys.stdout.write(text)
+    return int(ExitCode.OK)
+
+
+def _expanded(source: Source, resolver: Resolver) -> Iterator[dict[str, Any]]:
+    """What each prompt of a job is, one after another."""
+    for pack in source.packs:
+        for entry in pack.entries:
+            for resolved in resolver.resolve(pack, entry):
+                randomizer = resolved.randomizer or {}
+                yield {
+                    "file": str(pack.file),
+                    "line": entry.where.line,
+                    "prompt": resolved.prompt,
+                    "negative_prompt": resolved.negative_prompt,
+                    "globals": {key: text for key, text in resolved.globals.model_dump().items() if text},
+                    "seed": randomizer.get("seed"),
+                    "values": randomizer.get("values", {}),
+                    "settings": resolved.settings,
+                }
+
+
+def _print_counts(source: Source, resolver: Resolver, as_json: bool) -> int:
+    counts = [sum(resolver.count(pack, entry) for entry in pack.entries) for pack in source.packs]
+    files = [str(pack.file) for pack in source.packs]
+    if as_json:
+        packs = [{"file": file, "prompts": number} for file, number in zip(files, counts, strict=True)]
+        return _json({"prompts": sum(counts), "packs": packs})
+    console = Console(highlight=False)
+    if len(files) > 1:
+        for file, number in zip(files, counts, strict=True):
+            console.print(Text(f"{file}: {number:,}"), soft_wrap=True)
+    entries = sum(len(pack.entries) for pack in source.packs)
+    console.print(f"{counted(entries, 'entry')}, {counted(sum(counts), 'prompt')}", soft_wrap=True)
     return int(ExitCode.OK)
 
 
@@ -229,7 +314,7 @@ def _unknown_names(file: str, server: str) -> list[Finding]:
         WebUIError: it cannot be reached, wants a password, or is no WebUI.
     """
     from flows.server import SANDBOX, by_url, sandbox_server
-    from stableflows.lint.finding import of_error
+    from stableflows.lint.finding import Rule, of_error
     from stableflows.request import RenderRequest, prepare
 
     prepared = prepare(RenderRequest.of(packs=(file,)))
@@ -243,7 +328,7 @@ def _unknown_names(file: str, server: str) -> list[Finding]:
                 "name a URL such as http://127.0.0.1:7860, or sandbox.", where=Where(field="--server")
             )
         problems = asyncio.run(_problems(prepared, config))
-    return [finding for problem in problems for finding in of_error(problem, "unknown-name")]
+    return [finding for problem in problems for finding in of_error(problem, Rule.UNKNOWN_NAME)]
 
 
 async def _problems(prepared: Any, config: Any) -> list[InputError]:

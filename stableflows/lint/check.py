@@ -10,13 +10,15 @@ from stableflows.config.flat import STAGES
 from stableflows.config.layers import Layer, merge, written_at
 from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.job import RunConfig
-from stableflows.lint.finding import Finding, Report, Severity, of_error, of_remark
+from stableflows.lint.finding import Finding, Report, Rule, Severity, of_error, of_remark
 from stableflows.lint.prompts import faults_of
 from stableflows.lint.settings import Written, idle_settings
 from stableflows.packs import read_sources
 from stableflows.packs.files import find_files, read_text
 from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.packs.sources import READERS
+from stableflows.prompts.model import MOST_PROMPTS
+from stableflows.prompts.resolve import Resolver, told
 from stableflows.sequencer import StageSequencer
 
 __all__ = ["lint"]
@@ -35,7 +37,7 @@ def lint(name: str | Path) -> Report:
             if file.suffix.lower() not in READERS:
                 read_sources([file])
     except InputError as error:
-        return Report(findings=tuple(of_error(error, "unreadable")), readable=False)
+        return Report(findings=tuple(of_error(error, Rule.UNREADABLE)), readable=False)
     findings = [finding for file in files for finding in _lint(file)]
     unique = dict.fromkeys(findings)
     return Report(findings=tuple(sorted(unique, key=lambda each: (each.file, each.line or 0))))
@@ -68,6 +70,7 @@ class _Check:
         self._written: list[Written] = []
         self._first: dict[tuple[str, ...], Where] = {}
         self._lines: dict[Path, list[str]] = {}
+        self._resolver = Resolver(seed=source.seed, sweep=source.sweep)
 
     def findings(self) -> Iterator[Finding]:
         yield from map(of_remark, self._source.warnings)
@@ -86,11 +89,12 @@ class _Check:
             try:
                 written = written or self._settings(pack, entry)
             except InputError as error:
-                yield from of_error(_placed(error, entry), "invalid-setting")
+                yield from of_error(_placed(error, entry), Rule.INVALID_SETTING)
                 continue
             if not entry.layers:
                 alike[bool(entry.inputs)] = written
             yield from self._of_prompts(entry, written)
+            yield from self._of_drawing(pack, entry)
             yield from self._repeated(entry, written)
 
     def _settings(self, pack: PromptPack, entry: PackEntry) -> Written:
@@ -104,6 +108,18 @@ class _Check:
         StageSequencer().build_plan(config)
         self._written.append(Written(config, written_at(layers), entry.where))
         return self._written[-1]
+
+    def _of_drawing(self, pack: PromptPack, entry: PackEntry) -> Iterator[Finding]:
+        """Slots, wildcards, variables and styles that there are not."""
+        try:
+            total = self._resolver.count(pack, entry)
+        except InputError as error:
+            yield from of_error(error, Rule.UNRESOLVED)
+            return
+        if total > MOST_PROMPTS:
+            message = f"stands for {told(total)} prompts; at most {MOST_PROMPTS:,} are rendered"
+            mend = "give a limit: `matrix: {limit: 100}` or `prompts: {limit: 100}`"
+            yield Finding.at(entry.where, Rule.UNRESOLVED, Severity.ERROR, message, mend)
 
     def _of_prompts(self, entry: PackEntry, written: Written) -> Iterator[Finding]:
         for side in ("prompt", "negative_prompt"):
@@ -139,7 +155,7 @@ class _Check:
             place = f"line {earlier.line}" if earlier.file == entry.where.file else str(earlier)
             message = f"is the same as the entry on {place}, and gives the same picture"
             mend = "give it a seed of its own, or a count of 2 to the first"
-            yield Finding.at(entry.where, "duplicate", Severity.WARNING, message, mend)
+            yield Finding.at(entry.where, Rule.DUPLICATE, Severity.WARNING, message, mend)
 
 
 def _placed(error: InputError, entry: PackEntry) -> InputError:

@@ -9,7 +9,7 @@ from pydantic import BaseModel, ConfigDict
 from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.packs.model import Remark
 
-__all__ = ["Finding", "Report", "Severity", "of_error", "of_remark"]
+__all__ = ["Finding", "Report", "Rule", "Severity", "of_error", "of_remark"]
 
 
 class Severity(StrEnum):
@@ -23,13 +23,36 @@ class Severity(StrEnum):
     """Good to know."""
 
 
+class Rule(StrEnum):
+    """What is looked for; docs/lint.md says more of each."""
+
+    UNREADABLE = "unreadable"
+    INVALID = "invalid"
+    UNKNOWN_KEY = "unknown-key"
+    INVALID_SETTING = "invalid-setting"
+    UNKNOWN_NAME = "unknown-name"
+    UNRESOLVED = "unresolved"
+    LEAKING_NEGATIVE = "leaking-negative"
+    NEGATIVE_WORDS = "negative-words"
+    UNBALANCED = "unbalanced"
+    WEIGHT = "weight"
+    EMBEDDING_TAG = "embedding-tag"
+    STRAY_TAG = "stray-tag"
+    LITERAL_LINE = "literal-line"
+    DUPLICATE = "duplicate"
+    REPEATED_FILE = "repeated-file"
+    NO_EFFECT = "no-effect"
+    HIRES_THEN_UPSCALE = "hires-then-upscale"
+    LONG_PROMPT = "long-prompt"
+    OTHER = "other"
+
+
 class Finding(BaseModel):
     """One thing that the linter says.
 
     Attributes:
         line: 1-based; None where it is about the whole file.
         field: the setting or prompt, dotted.
-        rule: see docs/lint.md.
         mend: what to do about it.
     """
 
@@ -38,13 +61,13 @@ class Finding(BaseModel):
     file: str
     line: int | None = None
     field: str | None = None
-    rule: str
+    rule: Rule
     severity: Severity
     message: str
     mend: str = ""
 
     @classmethod
-    def at(cls, where: Where, rule: str, severity: Severity, message: str, mend: str = "") -> Finding:
+    def at(cls, where: Where, rule: Rule, severity: Severity, message: str, mend: str = "") -> Finding:
         return cls(
             file=str(where.file or ""),
             line=where.line,
@@ -60,7 +83,9 @@ class Finding(BaseModel):
         field = f" {self.field}:" if self.field else ""
         mend = f" {self.mend[0].upper()}{self.mend[1:]}" if self.mend else ""
         mend += "" if not mend or mend.endswith("?") else "."
-        return f"{place}: {self.severity} [{self.rule}]{field} {self.message.rstrip('.')}.{mend}"
+        # A message that shows a place in a prompt ends with a line that points to it.
+        told = self.message if "\n" in self.message else f"{self.message.rstrip('.')}."
+        return f"{place}: {self.severity} [{self.rule}]{field} {told}{mend}"
 
 
 class Report(BaseModel):
@@ -76,25 +101,25 @@ class Report(BaseModel):
     readable: bool = True
 
 
-def of_error(error: InputError, rule: str = "invalid") -> list[Finding]:
+def of_error(error: InputError, rule: Rule = Rule.INVALID) -> list[Finding]:
     """What stands in the way of reading or merging, as findings."""
     if isinstance(error, InvalidInputs):
         return [finding for each in error.errors for finding in of_error(each, rule)]
     mend = ""
     if error.value is not None and error.allowed:
-        rule = "unknown-key"
+        rule = rule if rule in (Rule.UNRESOLVED, Rule.UNKNOWN_NAME) else Rule.UNKNOWN_KEY
         if error.suggestions:
             mend = f"did you mean {' or '.join(error.suggestions)}?"
     return [Finding.at(error.where, rule, Severity.ERROR, error.message, mend)]
 
 
-SEVERE = {"leaking-negative": Severity.ERROR}
+SEVERE = {Rule.LEAKING_NEGATIVE: Severity.ERROR}
 """What a reader only warns of, since the format has it so, and a linter calls by its name."""
 
 
 def of_remark(remark: str) -> Finding:
     """A reader's warning as a finding."""
     if not isinstance(remark, Remark):
-        return Finding.at(Where(), "warning", Severity.WARNING, remark)
-    severity = SEVERE.get(remark.rule, Severity.WARNING)
-    return Finding.at(remark.where, remark.rule, severity, remark.message, remark.mend)
+        return Finding.at(Where(), Rule.OTHER, Severity.WARNING, remark)
+    rule = Rule(remark.rule)
+    return Finding.at(remark.where, rule, SEVERE.get(rule, Severity.WARNING), remark.message, remark.mend)

@@ -7,18 +7,19 @@ import re
 from collections.abc import Iterator
 
 from stableflows.embeddings import bare_embeddings, embedding_tags
-from stableflows.lint.finding import Severity
+from stableflows.lint.finding import Rule, Severity
 from stableflows.webui.prompts import lora_tags, stray_tags
 
 __all__ = ["Told", "faults_of"]
 
-Told = tuple[str, Severity, str, str, str]
+Told = tuple[Rule, Severity, str, str, str]
 """(rule, severity, message, mend, the piece of text that it is about)"""
 
 WINDOW = 75
 """Tokens that CLIP sees at once; a longer prompt is split."""
 
-PAIRS = {"(": ")", "[": "]", "{": "}"}
+PAIRS = {"(": ")", "[": "]"}
+"""Braces belong to the prompt language, which is strict with its own."""
 
 # Each pattern takes linear time on any text: none can match the same characters in two ways.
 WEIGHT = re.compile(r":([^:()\[\]<>\\]*)\)")
@@ -48,14 +49,14 @@ def faults_of(text: str, *, positive: bool) -> Iterator[Told]:
     yield from _weights(text)
     for name in embedding_tags(text):
         message = f"<embedding:{name}> is no tag of the WebUI; it is sent as {name!r}"
-        yield "embedding-tag", Severity.NOTICE, message, f"its bare name says the same: {name}", name
+        yield Rule.EMBEDDING_TAG, Severity.NOTICE, message, f"its bare name says the same: {name}", name
     bare = bare_embeddings(text)
     if positive:
         yield from _tags(bare)
         yield from _negative_words(bare)
     for found in BARE_TAG.findall(bare):
         message = f"{found} is no tag, and reaches the model as text"
-        yield "stray-tag", Severity.WARNING, message, f"for an embedding write {found[1:-1]}", found
+        yield Rule.STRAY_TAG, Severity.WARNING, message, f"for an embedding write {found[1:-1]}", found
     yield from _length(bare)
 
 
@@ -71,12 +72,12 @@ def _brackets(text: str) -> Iterator[Told]:
             elif character == closing and not still_open:
                 piece = text[max(0, position - 20) : position + 1]
                 message = f"{closing!r} closes nothing: ...{piece}"
-                yield "unbalanced", Severity.WARNING, message, mend, piece
+                yield Rule.UNBALANCED, Severity.WARNING, message, mend, piece
             elif character == closing:
                 still_open.pop()
         if still_open:
             piece = text[still_open[0] : still_open[0] + 20]
-            yield "unbalanced", Severity.WARNING, f"{opening!r} is never closed: {piece}...", mend, piece
+            yield Rule.UNBALANCED, Severity.WARNING, f"{opening!r} is never closed: {piece}...", mend, piece
 
 
 def _weights(text: str) -> Iterator[Told]:
@@ -90,7 +91,7 @@ def _weights(text: str) -> Iterator[Told]:
             mend = "write a number such as 1.2"
         else:
             message, severity = f"the weight {weight!r} is no number, and taken as text", Severity.WARNING
-        yield "weight", severity, message, mend, found[0]
+        yield Rule.WEIGHT, severity, message, mend, found[0]
 
 
 def _tags(text: str) -> Iterator[Told]:
@@ -100,17 +101,17 @@ def _tags(text: str) -> Iterator[Told]:
                 f"the weight {tag.weight_text!r} of the LoRA {tag.name!r} is no number; the server would "
                 "drop all LoRAs of the prompt"
             )
-            yield "weight", Severity.ERROR, message, f"write <lora:{tag.name}:0.8>", tag.name
+            yield Rule.WEIGHT, Severity.ERROR, message, f"write <lora:{tag.name}:0.8>", tag.name
     for stray in stray_tags(text):
         message = f"the server knows no tag such as {stray} and would take it out silently"
-        yield "stray-tag", Severity.ERROR, message, "take it out, or correct its kind", stray
+        yield Rule.STRAY_TAG, Severity.ERROR, message, "take it out, or correct its kind", stray
 
 
 def _negative_words(text: str) -> Iterator[Told]:
     words = list(dict.fromkeys(found[0] for found in NEGATIVE_WORDS.finditer(text)))
     if words:
         message = f"words that usually stand in a negative prompt: {', '.join(words[:4])}"
-        yield "negative-words", Severity.WARNING, message, "move them there", words[0]
+        yield Rule.NEGATIVE_WORDS, Severity.WARNING, message, "move them there", words[0]
 
 
 def _length(text: str) -> Iterator[Told]:
@@ -121,7 +122,7 @@ def _length(text: str) -> Iterator[Told]:
         mend = (
             "words of one window do not see those of another; put what belongs together first, or use BREAK"
         )
-        yield "long-prompt", Severity.NOTICE, message, mend, ""
+        yield Rule.LONG_PROMPT, Severity.NOTICE, message, mend, ""
 
 
 def _tokens(text: str) -> int:

@@ -9,7 +9,7 @@ from functools import cached_property
 from stableflows.config import PipelineConfig
 from stableflows.config.flat import STAGES
 from stableflows.errors import Where
-from stableflows.lint.finding import Finding, Severity
+from stableflows.lint.finding import Finding, Rule, Severity
 
 __all__ = ["Written", "idle_settings"]
 
@@ -49,7 +49,7 @@ def idle_settings(entries: list[Written]) -> Iterator[Finding]:
         place = _first(entries, "txt2img.subseed")
         if place:
             message = "has no effect: txt2img.subseed_strength is 0 everywhere"
-            yield Finding.at(place, "no-effect", Severity.WARNING, message)
+            yield Finding.at(place, Rule.NO_EFFECT, Severity.WARNING, message)
     yield from _hires_then_upscale(entries)
 
 
@@ -69,7 +69,7 @@ def _of_section(section: str, entries: list[Written]) -> Iterator[Finding]:
     has = "has" if len(names) == 1 else "have"
     yield Finding.at(
         next(iter(fields.values())),
-        "no-effect",
+        Rule.NO_EFFECT,
         Severity.NOTICE if off_is_written else Severity.WARNING,
         f"{named} {has} no effect: {section} is off in every entry",
         "" if off_is_written else f"switch it on with {section}.enabled: true",
@@ -91,7 +91,7 @@ def _hires_then_upscale(entries: list[Written]) -> Iterator[Finding]:
         others = f", and in {len(both) - 1} more" if len(both) > 1 else ""
         yield Finding.at(
             entry.places.get("upscale.factor", entry.where),
-            "hires-then-upscale",
+            Rule.HIRES_THEN_UPSCALE,
             Severity.NOTICE,
             f"hires makes the picture {scale:g} times as large, and upscale then {factor:g} times{others}",
             "one of them is often enough",

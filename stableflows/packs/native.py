@@ -14,6 +14,7 @@ from stableflows.prompts.model import Language
 __all__ = ["as_native", "native_yaml"]
 
 WIDTH = 110
+ODD_LINE_ENDS = set("\x85\u2028\u2029")
 
 
 class _Dumper(yaml.SafeDumper):
@@ -23,6 +24,14 @@ class _Dumper(yaml.SafeDumper):
 
     def ignore_aliases(self, data: Any) -> bool:
         return True
+
+    def represent_str(self, data: str) -> yaml.ScalarNode:
+        # To YAML these are line ends, which it would read as a blank.
+        style = '"' if ODD_LINE_ENDS & set(data) else None
+        return self.represent_scalar("tag:yaml.org,2002:str", data, style)
+
+
+_Dumper.add_representer(str, _Dumper.represent_str)
 
 
 def as_native(pack: PromptPack) -> dict[str, Any]:

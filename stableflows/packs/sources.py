@@ -14,7 +14,7 @@ from stableflows.packs.fields import gather, input_files
 from stableflows.packs.files import find_files, read_text
 from stableflows.packs.job_file import JobFile, NamedPack, read_job
 from stableflows.packs.listed import spread
-from stableflows.packs.model import PackEntry, PromptPack, Source
+from stableflows.packs.model import PackEntry, PromptPack, Remark, Source
 from stableflows.packs.prompts import faults
 from stableflows.packs.stablenew import is_companion
 from stableflows.packs.table import read_csv, read_tsv
@@ -147,10 +147,10 @@ class _Reading:
                 warnings += source.warnings
         return replace(read.source, packs=tuple(packs), warnings=tuple(warnings))
 
-    def repeated(self) -> list[str]:
+    def repeated(self) -> list[Remark]:
         """A word on each file named more than once: patterns overlap easily, and double a night's work."""
         return [
-            f"{file}: is named {times} times, and rendered as often."
+            Remark(f"is named {times} times, and rendered as often", "repeated-file", Where(file))
             for file, times in self._times.items()
             if times > 1
         ]

@@ -78,7 +78,7 @@ def test_the_text_demo_is_three_entries_with_its_embeddings_as_tags() -> None:
 
 
 EXAMPLES = re.findall(
-    r"^```(yaml|json)\n(.*?)^```", (DOCS / "packs.md").read_text("utf-8"), re.MULTILINE | re.DOTALL
+    r"^```(yaml|json|csv|prompts)\n(.*?)^```", (DOCS / "packs.md").read_text("utf-8"), re.M | re.DOTALL
 )
 assert EXAMPLES
 

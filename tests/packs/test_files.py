@@ -161,14 +161,14 @@ def test_free_text_may_be_only_inputs(write: Write) -> None:
     [
         (" ", "", [], ["the prompt is empty, and there is no input image."]),
         (
-            "a __b__",
-            "[[c]]",
+            "a <embedding:b:1>",
+            "<embedding:c:2>",
             [],
             [
-                "prompt: '__b__' is a wildcard, which nothing here resolves.",
+                "prompt: '<embedding:b:1>': the weight of an embedding stands outside: (<embedding:b>:1).",
                 (
-                    "negative prompt: '[[c]]' is a matrix slot, which nothing here resolves; "
-                    "to weaken a word, write (word:0.83)."
+                    "negative prompt: '<embedding:c:2>': "
+                    "the weight of an embedding stands outside: (<embedding:c>:2)."
                 ),
             ],
         ),

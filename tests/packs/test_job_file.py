@@ -147,9 +147,12 @@ def test_the_warnings_of_its_packs_are_those_of_the_job(write: Write) -> None:
             ],
         ),
         (
-            {"packs": [{"entry": {"prompt": "a __b__", "nam": "c"}}]},
+            {"packs": [{"entry": {"prompt": "a <embedding:b:1>", "nam": "c"}}]},
             [
-                "job.json:1: packs.0.entry.prompt: '__b__' is a wildcard, which nothing here resolves.",
+                (
+                    "job.json:1: packs.0.entry.prompt: '<embedding:b:1>': "
+                    "the weight of an embedding stands outside: (<embedding:b>:1)."
+                ),
                 "job.json:1: packs.0.entry.nam: there is no setting 'nam' here. Did you mean 'name'?",
             ],
         ),

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from stableflows.lint import Severity, lint
+from stableflows.lint.finding import Rule
 from tests.packs.conftest import Write
 
 PACKS = Path(__file__).parents[2] / "packs"
@@ -244,3 +246,10 @@ def test_a_file_that_is_not_there() -> None:
 @pytest.mark.parametrize("name", ["demo.yaml", "demo.txt"])
 def test_the_demo_packs_have_neither_errors_nor_warnings(name: str) -> None:
     assert {finding.severity for finding in lint(PACKS / name).findings} <= {Severity.NOTICE}
+
+
+def test_the_docs_name_every_rule() -> None:
+    page = (PACKS.parent / "docs/lint.md").read_text("utf-8")
+    rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \|", page, re.MULTILINE)
+    assert {rule for rule, _ in rows} == {rule.value for rule in Rule}
+    assert {severity for _, severity in rows} == {severity.value for severity in Severity}

@@ -79,17 +79,6 @@ def test_a_job_file_of_the_same_name_is_no_companion(write: Write) -> None:
         ("\n \n# only this\n", ["p.txt: holds no entry."]),
         ("a\n\nneg: b\n", ["p.txt:3: this entry has only negative lines, and no prompt."]),
         (
-            "a\n\n[[ place ]] by the sea, __time/of-day__\nneg: {text|watermark}\n",
-            [
-                (
-                    "p.txt:3: '[[ place ]]' is a matrix slot, which nothing here resolves; "
-                    "to weaken a word, write (word:0.83)."
-                ),
-                "p.txt:3: '__time/of-day__' is a wildcard, which nothing here resolves.",
-                "p.txt:4: '{text|watermark}' is a variant, which nothing here resolves.",
-            ],
-        ),
-        (
             "a <embedding:mood:0.5>\n",
             [
                 (
@@ -98,11 +87,17 @@ def test_a_job_file_of_the_same_name_is_no_companion(write: Write) -> None:
                 )
             ],
         ),
-        ("a ${v}\n", ["p.txt:1: '${v}' is a variant, which nothing here resolves."]),
     ],
 )
 def test_each_fault_is_told_with_its_line(refusals: Refusals, text: str, said: list[str]) -> None:
     assert refusals(text, "p.txt") == said
+
+
+def test_what_is_to_be_drawn_is_read_as_it_stands(write: Write) -> None:
+    text = "[[place]] by the sea, __time/of-day__, ${v}\nneg: {text|watermark}\n"
+    (pack,) = read_sources([write("p.txt", text)]).packs
+    assert pack.entries[0].prompt == "[[place]] by the sea, __time/of-day__, ${v}"
+    assert pack.entries[0].negative_prompt == "{text|watermark}"
 
 
 @pytest.mark.parametrize(
