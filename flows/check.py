@@ -64,7 +64,7 @@ async def check_at(prepared: Prepared, request: RenderRequest, config: ServerCon
             )
     except (Unreachable, NotReady) as error:
         return Checked(f"unchecked: {error}", prepared)
-    entries = settle(entries, server.options)
+    entries = settle(prepared.entries, server.options)
     hits: frozenset[str] = frozenset()
     if not request.fresh:
         identity = CallIdentity(entries, server)
