@@ -84,7 +84,7 @@ def _texts(file: Path, where: Where) -> dict[str, str]:
 
     try:
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore", Image.DecompressionBombWarning)  # the limit is ours, below
+            warnings.simplefilter("ignore")  # of large images (the limit is ours) and odd EXIF
             with Image.open(file, formats=list(FORMATS)) as image:
                 if image.width * image.height > MAX_PIXELS:
                     raise InputError(

@@ -14,6 +14,7 @@ from typing import Any
 from stableflows.config.layers import Layer, merge_values
 from stableflows.entries import _with_loras
 from stableflows.errors import InputError, Where
+from stableflows.images.recipe import AS_IT_STANDS
 from stableflows.images.sampling import sampled_stages, sampling_of
 from stableflows.inputs import REFERENCE
 from stableflows.packs.model import PackEntry, PromptPack, Source
@@ -224,7 +225,15 @@ def _as_pack(plan: PlanRecord, pick: Pick, layer: Mapping[str, Any], inputs: tup
     spec = item.entry
     prompt = _with_loras(spec.prompt, plan.job.run_config.loras)
     where = Where(field=f"image {pick.number}" if pick.number else None)
-    entry = PackEntry(prompt, spec.negative_prompt, spec.name, (Layer(layer, "plan.json"),), inputs, where)
+    entry = PackEntry(
+        prompt,
+        spec.negative_prompt,
+        spec.name,
+        (Layer(layer, "plan.json"),),
+        inputs,
+        where,
+        drawing=AS_IT_STANDS,
+    )
     return PromptPack(item.pack_id, item.name, (entry,), globals=spec.globals)
 
 

@@ -6,7 +6,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-__all__ = ["Recipe", "Unreadable"]
+from stableflows.prompts.model import Drawing
+
+__all__ = ["AS_IT_STANDS", "Recipe", "Unreadable"]
+
+AS_IT_STANDS = Drawing(mode="off")
+"""A prompt found in an image is final, also where it looks like a variant or a wildcard."""
 
 
 class Unreadable(ValueError):  # noqa: N818 (of metadata: it names what is wrong, and becomes an InputError)

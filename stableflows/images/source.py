@@ -13,7 +13,7 @@ from stableflows.images.detailer import IDLE
 from stableflows.images.metadata import IMAGE_SUFFIXES, Metadata, Program, read_metadata
 from stableflows.images.others import recipe_of_other
 from stableflows.images.picks import recorded
-from stableflows.images.recipe import Recipe, Unreadable
+from stableflows.images.recipe import AS_IT_STANDS, Recipe, Unreadable
 from stableflows.images.sampling import sampled_stages, sampling_of
 from stableflows.images.webui import recipe_of_infotext
 from stableflows.packs.fields import gather
@@ -167,6 +167,7 @@ class _Reading:
             layers=(Layer(config, file=where.file),) if config else (),
             inputs=(file,) if file else (),
             where=where,
+            drawing=AS_IT_STANDS,
         )
         return PromptPack("images", "images", (entry,), file=where.file, format=recipe.program)
 

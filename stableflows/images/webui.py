@@ -243,11 +243,8 @@ class _Reading:
             height = target[1] or target[0] * first["height"] // max(1, first["width"])
             found = {key: value for key, value in found.items() if key != "scale"}
             found |= {"width": width, "height": height}
-        if found.get("sampler") == "Use same sampler":
-            del found["sampler"]
-        if found.get("scheduler") in ("Use same scheduler", "Automatic"):
-            del found["scheduler"]
-        return {"enabled": True, **found}
+        left_open = ("Use same sampler", "Use same scheduler", "Use same checkpoint", "Automatic")
+        return {"enabled": True, **{key: value for key, value in found.items() if value not in left_open}}
 
     def _refiner(self, steps: int) -> dict[str, Any]:
         params = self.params
