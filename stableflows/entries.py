@@ -11,16 +11,19 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stableflows.config import ADetailerConfig, PipelineConfig, Txt2ImgConfig
+from stableflows.config import ADetailerConfig, Txt2ImgConfig
 from stableflows.config.generation import Sampling
-from stableflows.config.layers import Layer, merge, merge_values, written_at
+from stableflows.config.layers import Layer, merge, merge_values
 from stableflows.embeddings import bare_embeddings
 from stableflows.errors import InputError, InvalidInputs, Places, Where
-from stableflows.inputs import REFERENCE, InputImage, InputImages, bind_images
+from stableflows.inputs import REFERENCE, InputImage, InputImages
+from stableflows.items import ItemReader, bound_layer, default_layer, placed
 from stableflows.job import EntrySpec, Job, JobItem, Lora, RunConfig
-from stableflows.packs.files import full_path
 from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.payload import Texts
+from stableflows.prompts.model import Sweep
+from stableflows.prompts.resolve import Resolver
+from stableflows.prompts.sweep import together
 from stableflows.seeds import Draw, SeedChoice, choose
 from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageExecution, StageExecutionPlan
@@ -68,6 +71,8 @@ def read_job(
     run_config: RunConfig | None = None,
     inputs: Sequence[Path] = (),
     first_seed: int | None = None,
+    sweep: Sweep | None = None,
+    wildcards: Sequence[Path] = (),
 ) -> tuple[Job, tuple[Places, ...]]:
     """The job that pack files and a command line make together, checked, and where each entry stands.
 
@@ -76,58 +81,44 @@ def read_job(
         settings: layers above all others, those of the command line.
         inputs: images that every entry without inputs of its own continues.
         first_seed: of every entry's first image, in place of what packs say.
+        sweep: of every entry, beside those of job file and packs.
+        wildcards: folders that are looked in before those of the packs.
 
     Raises:
         InvalidInputs: everything that is wrong with it, each with file, line and field.
     """
     wanted = run_config or (RunConfig.read(source.run_config) if source.run_config else RunConfig())
     _refuse_too_many(sum(len(pack.entries) for pack in source.packs), "entries")
+    reading = ItemReader(
+        source,
+        images,
+        above=[Layer(wanted.settings(), "run_config"), *(bound_layer(layer, images) for layer in settings)],
+        inputs=tuple(inputs),
+        resolver=Resolver(source.seed, wildcards, together([source.sweep, sweep or Sweep()], Where())),
+    )
     errors: list[InputError] = []
-    items: list[JobItem] = []
-    places: list[Places] = []
+    found: list[tuple[JobItem, Places]] = []
     for pack, entry in _entries(source):
-        layers = [*pack.layers, *entry.layers]
         try:
-            bound = [_bound(layer, images) for layer in layers]
-            files = entry.inputs or tuple(inputs)
-            references = tuple(images.add(file, entry.where).reference for file in files)
-            above = [Layer(wanted.settings(), "run_config"), *(_bound(layer, images) for layer in settings)]
-            stack = [*source.pipeline, *bound, *above]
-            _check(merge([_default(files), *stack]), entry.where)
-            fields = written_at(stack)
+            for each in reading.items(pack, entry):
+                found.append(each)
+                _refuse_too_many(len(found), "entries")
         except InvalidInputs as error:
             errors += error.errors
-            continue
         except InputError as error:
             errors.append(error)
-            continue
-        places.append(Places(entry.where, fields))
-        items.append(
-            JobItem(
-                pack_id=pack.pack_id,
-                name=pack.name,
-                entry=EntrySpec(
-                    prompt=entry.prompt,
-                    negative_prompt=entry.negative_prompt,
-                    name=entry.name,
-                    globals=pack.globals,
-                    inputs=references,
-                ),
-                config_snapshot=merge_values(bound),
-            )
-        )
     if errors:
         raise InvalidInputs(list({str(error): error for error in errors}.values()))
     job = Job(
         name=source.name or (source.packs[0].name if source.packs else "empty"),
-        packs=tuple(items),
-        pipeline=merge_values([_bound(layer, images) for layer in source.pipeline]),
-        settings=merge_values([_bound(layer, images) for layer in settings]),
+        packs=tuple(item for item, _ in found),
+        pipeline=merge_values([bound_layer(layer, images) for layer in source.pipeline]),
+        settings=merge_values([bound_layer(layer, images) for layer in settings]),
         run_config=wanted,
         seed=source.seed,
         first_seed=first_seed,
     )
-    return job, tuple(places)
+    return job, tuple(places for _, places in found)
 
 
 def expand(job: Job, *, images: InputImages, draw: Draw, places: Sequence[Places] = ()) -> tuple[Entry, ...]:
@@ -146,7 +137,7 @@ def expand(job: Job, *, images: InputImages, draw: Draw, places: Sequence[Places
         except InvalidInputs as error:
             errors += error.errors
         except InputError as error:
-            errors.append(error if str(error.where) else _placed(error, at.entry))
+            errors.append(error if str(error.where) else placed(error, at.entry))
     if errors:
         raise InvalidInputs(list({str(error): error for error in errors}.values()))
     _refuse_too_many(sum(entry.count * max(1, len(entry.inputs)) for entry in entries), "images")
@@ -164,34 +155,6 @@ def _entries(source: Source) -> Iterator[tuple[PromptPack, PackEntry]]:
     for pack in source.packs:
         for entry in pack.entries:
             yield pack, entry
-
-
-def _default(inputs: Sequence[object]) -> Layer:
-    """What runs if nobody says anything: txt2img, unless there are images to continue."""
-    return Layer({"txt2img": {"enabled": not inputs}}, "defaults")
-
-
-def _bound(layer: Layer, images: InputImages) -> Layer:
-    """A layer with image files replaced by references; their paths are relative to its file."""
-    folder = layer.file.parent if layer.file else Path()
-
-    def read(path: str) -> InputImage:
-        where = layer.where(())
-        return images.add(full_path(path, base=folder, where=where), where)
-
-    return layer.with_values(bind_images(layer.values, read))
-
-
-def _check(config: PipelineConfig, where: Where) -> None:
-    """Refuse at once what no plan can be made of, saying where it stands."""
-    try:
-        StageSequencer().build_plan(config)
-    except InputError as error:
-        raise _placed(error, where) from None
-
-
-def _placed(error: InputError, where: Where) -> InputError:
-    return InputError(error.message, where=where, allowed=error.allowed, value=error.value)
 
 
 def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places: Places) -> Entry:
@@ -233,7 +196,7 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places
 def _stack(job: Job, item: JobItem) -> list[Layer]:
     """The layers of an entry, lowest first."""
     return [
-        _default(item.entry.inputs),
+        default_layer(item.entry.inputs),
         Layer(job.pipeline, "pipeline"),
         Layer(item.config_snapshot, "config_snapshot"),
         Layer(job.run_config.settings(), "run_config"),

@@ -14,7 +14,7 @@ from stableflows.config.layers import Layer, explain
 from stableflows.errors import InvalidInputs
 from stableflows.packs.model import Globals
 
-__all__ = ["EntrySpec", "Job", "JobItem", "Lora", "RunConfig", "RunMode", "SubmittedAs"]
+__all__ = ["EntrySpec", "Job", "JobItem", "Lora", "RunConfig", "RunMode", "SubmittedAs", "SweepPoint"]
 
 
 RunMode = Literal["direct", "queue"]
@@ -86,8 +86,17 @@ class RunConfig(Strict):
         return layer
 
 
+class SweepPoint(Strict):
+    """Which point of a sweep an entry is."""
+
+    of: str
+    """The same for all points of one sweep, and for no other."""
+    axes: tuple[dict[str, JsonValue], ...]
+    """For each axis, the slowest first, its fields and their values."""
+
+
 class EntrySpec(Strict):
-    """One prompt, as the job has it.
+    """One prompt, as the job has it: nothing in it is left to be drawn.
 
     Attributes:
         inputs: the images that its first stage continues, by SHA-256; their files are in the store.
@@ -98,6 +107,7 @@ class EntrySpec(Strict):
     name: str | None = None
     globals: Globals = Globals()
     inputs: tuple[str, ...] = ()
+    sweep: SweepPoint | None = None
 
 
 class JobItem(BaseModel):
@@ -111,6 +121,8 @@ class JobItem(BaseModel):
     entry: EntrySpec = EntrySpec()
     config_snapshot: dict[str, JsonValue] = Field(default_factory=dict)
     """The config of pack and entry, as a diff in the nested form."""
+    randomizer: dict[str, JsonValue] | None = None
+    """What was chosen for its prompts and its sweep, `{seed, values: {name: chosen}}`; None: nothing was."""
 
     @model_validator(mode="before")
     @classmethod

@@ -10,7 +10,9 @@ from __future__ import annotations
 
 import math
 import re
+import warnings
 from collections.abc import Callable
+from functools import cache
 
 from stableflows.prompts.syntax import (
     Access,
@@ -78,9 +80,9 @@ def parse(text: str, *, exists: Callable[[str], bool]) -> Syntax:
         raise TemplateError(f"has {len(text)} characters; at most {MAX_CHARACTERS}", MAX_CHARACTERS)
     if strange := re.search("[\uf8a0-\uf8ff]", text):
         raise TemplateError(f"holds the private-use character U+{ord(strange[0]):04X}", strange.start())
-    from dynamicprompts.parser.parse import parse as parse_prompt
     from pyparsing import ParseBaseException
 
+    parse_prompt = _parser()
     hiding = _Hiding(text, exists)
     try:
         return _Reading(hiding).syntax(parse_prompt(hiding.text()))
@@ -92,6 +94,18 @@ def parse(text: str, *, exists: Callable[[str], bool]) -> Syntax:
         raise
     except (ValueError, AssertionError):  # A number of thousands of digits, for one.
         raise TemplateError(_unreadable(text, 0), 0) from None
+
+
+@cache
+def _parser() -> Callable[[str], object]:
+    """The package's parser, imported and built at the first prompt that needs it (0.3 s)."""
+    with warnings.catch_warnings():
+        # Names of pyparsing that it has renamed; the package is from before that.
+        warnings.simplefilter("ignore", DeprecationWarning)
+        from dynamicprompts.parser.parse import default_parser_config, get_cached_parser, parse
+
+        get_cached_parser(default_parser_config)
+    return parse
 
 
 def _unreadable(text: str, offset: int) -> str:

@@ -38,7 +38,8 @@ Limit = Annotated[int, Field(ge=1, le=MOST_PROMPTS)]
 class Drawing(Strict):
     """How dynamic prompts become prompts: the key `prompts` of a pack or an entry."""
 
-    mode: Literal["random", "combinatorial"] = "random"
+    mode: Literal["random", "combinatorial", "off"] = "random"
+    """off: every prompt is rendered as it stands."""
     limit: Limit | None = None
     """Prompts of an entry, or of each of its matrix combinations. Left out: 1, or all if combinatorial."""
     seed: Seed | None = None

@@ -67,7 +67,7 @@ class Template:
         self._where = where
         slots = _slots(matrix, texts)
         replaced = tuple(_replaced(text, slots) for text in texts)
-        self.is_dynamic = any(map(has_syntax, replaced))
+        self.is_dynamic = drawing.mode != "off" and any(map(has_syntax, replaced))
         self.slots: tuple[Slot, ...] = ()
         if self.is_dynamic:
             values = {slot.name: slot.values for slot, _ in slots}
