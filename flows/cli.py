@@ -8,9 +8,11 @@ from cyclopts import App
 
 from flows import command, doctor, pack, run, store
 from flows.down import app as down
+from flows.finish import app as finish
 from flows.history import app as history
 from flows.job import app as job
 from flows.queue import app as queue
+from flows.reprocess import app as reprocess
 from flows.up import app as up
 
 __all__ = ["app", "main"]
@@ -23,6 +25,8 @@ app = App(
 app.command(run.app, name="run")
 app.command(doctor.app, name="doctor")
 app.command(pack.app, name="pack")
+app.command(reprocess, name="reprocess")
+app.command(finish, name="finish")
 app.command(store.app, name="store")
 app.command(up, name="up")
 app.command(down, name="down")

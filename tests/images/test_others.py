@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -162,13 +163,14 @@ JSON = st.recursive(
 @settings(deadline=None, max_examples=300)
 @given(st.sampled_from(sorted(SWARM)), st.sampled_from(sorted(INVOKE)), st.sampled_from(sorted(COMFY)), JSON)
 def test_any_data_is_read_or_refused(one: str, two: str, three: str, value: Any) -> None:
-    for found in (
+    readers: list[Callable[[], Recipe]] = [
         lambda: swarm(**{one: value}),
         lambda: invoke(**{two: value}),
         lambda: comfy(**{three: value}),
         lambda: comfy(**sampler(positive=value, latent_image=value, model=value)),
-    ):
+    ]
+    for read in readers:
         try:
-            found()
+            read()
         except Unreadable as problem:
             assert str(problem)
