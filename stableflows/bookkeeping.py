@@ -74,6 +74,7 @@ def _planned(entry: Entry, calls: Sequence[PlannedCall]) -> PlannedEntry:
         count=entry.count,
         stages=tuple(PlannedStage.model_validate(stage.model_dump(mode="json")) for stage in entry.plan),
         calls=tuple(call.call_id for call in calls if call.entry == entry.index),
+        randomizer=entry.item.randomizer,
     )
 
 

@@ -13,6 +13,10 @@ entries:
     count: 2                         # images; short for config.count
     inputs: [relative/to/this.png]   # what the first stage continues; patterns too
     config: {txt2img: {seed: 7}}     # wins over the pack's config
+    styles: [ink]                    # beside the pack's
+
+prompts, matrix, wildcards, styles, styles_file, negatives, sweep: see `stableflows.prompts.model`. An entry may
+have prompts, styles and sweep.
 """
 
 from __future__ import annotations
@@ -27,6 +31,7 @@ from stableflows.packs.document import Document, kind
 from stableflows.packs.fields import Around, Label, Names, Read, Settings, gather, input_files
 from stableflows.packs.model import Globals, PackEntry, PromptPack, Source
 from stableflows.packs.settle import settle
+from stableflows.prompts.model import Drawing, Language, Matrix, Sweep
 
 __all__ = ["ENTRY_KEYS", "read_pack"]
 
@@ -38,6 +43,9 @@ class _Entry(Read):
     count: JsonValue = None
     inputs: Names = ()
     config: Settings = Field(default_factory=dict)
+    prompts: Drawing | None = None
+    styles: Names = ()
+    sweep: Sweep = Sweep()
 
     @model_validator(mode="before")
     @classmethod
@@ -70,6 +78,13 @@ class _Pack(Read):
     name: Label | None = None
     globals: Around = Globals()
     config: Settings = Field(default_factory=dict)
+    prompts: Drawing = Drawing()
+    matrix: Matrix = Matrix()
+    wildcards: Names | None = None
+    styles: Names = ()
+    styles_file: str | None = None
+    negatives: dict[str, str] = Field(default_factory=dict)
+    sweep: Sweep = Sweep()
     entries: tuple[_Entry, ...]
 
     @field_validator("entries", mode="before")
@@ -99,7 +114,32 @@ def read_pack(document: Document) -> Source:
         raise gather(errors)
     pack_id = pack.id or document.file.stem
     layers = (document.layer("config"),) if pack.config else ()
-    return Source((PromptPack(pack_id, pack.name or pack_id, entries, document.file, layers, pack.globals),))
+    return Source(
+        (
+            PromptPack(
+                pack_id,
+                pack.name or pack_id,
+                entries,
+                document.file,
+                layers,
+                pack.globals,
+                language=_language(pack, document),
+            ),
+        )
+    )
+
+
+def _language(pack: _Pack, document: Document) -> Language:
+    folder = document.file.parent.absolute()
+    return Language(
+        prompts=pack.prompts,
+        matrix=pack.matrix,
+        wildcards=None if pack.wildcards is None else tuple(folder / name for name in pack.wildcards),
+        styles=pack.styles,
+        styles_file=folder / pack.styles_file if pack.styles_file else None,
+        negatives=pack.negatives,
+        sweep=pack.sweep,
+    )
 
 
 def _entry(document: Document, index: int, entry: _Entry, errors: list[InputError]) -> PackEntry:
@@ -122,4 +162,7 @@ def _entry(document: Document, index: int, entry: _Entry, errors: list[InputErro
         layers=tuple(layers),
         inputs=input_files(entry.inputs, document.file.parent, document.where(*at, "inputs"), errors),
         where=document.where(*at),
+        styles=entry.styles,
+        drawing=entry.prompts,
+        sweep=entry.sweep,
     )

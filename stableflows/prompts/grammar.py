@@ -102,7 +102,8 @@ def _parser() -> Callable[[str], object]:
     with warnings.catch_warnings():
         # Names of pyparsing that it has renamed; the package is from before that.
         warnings.simplefilter("ignore", DeprecationWarning)
-        from dynamicprompts.parser.parse import default_parser_config, get_cached_parser, parse
+        from dynamicprompts.parser.config import default_parser_config
+        from dynamicprompts.parser.parse import get_cached_parser, parse
 
         get_cached_parser(default_parser_config)
     return parse

@@ -149,7 +149,7 @@ def _entry(
         image_count=len(images),
         images=images,
         duration=round(sum(r.output.duration for r in done if r.output and not r.output.cached), 3),
-        randomizer=run_config.get("randomizer"),
+        randomizer=entry.randomizer or run_config.get("randomizer"),
         result=_details(entry, done),
     )
 

@@ -88,6 +88,8 @@ class PlannedEntry(_Frozen):
     stages: tuple[PlannedStage, ...]
     calls: tuple[str, ...]
     """The ids of its calls."""
+    randomizer: dict[str, JsonValue] | None = None
+    """What was chosen for it, `{seed, values: {name: chosen}}`."""
 
     @property
     def total_images(self) -> int:
