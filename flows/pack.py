@@ -165,7 +165,7 @@ def convert(file: str, *, to: Path | None = None) -> int:
 
     try:
         source = _read((file,))
-        if len(source.packs) != 1 or source.pipeline or source.run_config:
+        if len(source.packs) != 1 or source.pipeline or source.run_config or source.settings:
             raise InputError(
                 f"names {counted(len(source.packs), 'pack')}, and is no pack itself; convert each of them.",
                 where=Where(Path(file)),

@@ -58,7 +58,8 @@ def _job_wide(source: Source) -> list[Layer]:
     Raises:
         InvalidInputs: they are wrong.
     """
-    return [Layer(RunConfig.read(source.run_config).settings(), "run_config")] if source.run_config else []
+    run_config = RunConfig.read(source.run_config) if source.run_config else RunConfig()
+    return [Layer(run_config.settings(), "run_config"), *([source.settings] if source.settings else [])]
 
 
 class _Check:
@@ -147,7 +148,7 @@ class _Check:
         return next((number + 1 for number in near if piece in lines[number]), where.line)
 
     def _repeated(self, entry: PackEntry, written: Written) -> Iterator[Finding]:
-        if written.config.txt2img.seed == -1:
+        if -1 in (written.config.txt2img.seed, self._source.first_seed):
             return  # drawn anew for each
         content = (entry.prompt, entry.negative_prompt, written.content, *map(str, entry.inputs))
         earlier = self._first.setdefault(content, entry.where)

@@ -33,6 +33,7 @@ class Rule(StrEnum):
     UNKNOWN_NAME = "unknown-name"
     UNRESOLVED = "unresolved"
     LEAKING_NEGATIVE = "leaking-negative"
+    JOINED_LINES = "joined-lines"
     NEGATIVE_WORDS = "negative-words"
     UNBALANCED = "unbalanced"
     WEIGHT = "weight"

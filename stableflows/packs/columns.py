@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Callable, Mapping
 from functools import cache
-from pathlib import Path as FilePath
 from typing import Any, get_args, get_origin
 
 from pydantic import BaseModel
@@ -43,6 +42,8 @@ ENTRY_FIELDS = {
 
 Cell = tuple[Path, Any]
 """Where a value belongs, and the value."""
+
+MASK = ("img2img", "mask")
 
 TRUE, FALSE = ("true", "yes", "on"), ("false", "no", "off")
 
@@ -106,14 +107,21 @@ def entry_of(
         errors: what is wrong with prompts, name and inputs is added.
     """
     assert where.file is not None  # noqa: S101 (what calls this reads a file)
-    own = {path[0]: value for path, value in cells if path[0] in ENTRY_FIELDS.values()}
-    settings: dict[str, Any] = {}
-    for path, value in cells:
-        if path[0] not in own:
-            set_in(settings, path, value)
 
     def at(field: str) -> Where:
         return Where(where.file, where.line, field)
+
+    own = {path[0]: value for path, value in cells if path[0] in ENTRY_FIELDS.values()}
+    settings: dict[str, Any] = {}
+    for path, value in cells:
+        if path[0] in own:
+            continue
+        if path == MASK:
+            # A setting has no folder of its own once it is in a job.
+            masks = input_files([value], where.file.parent, at("img2img.mask"), errors)
+            set_in(settings, path, str(masks[0]) if masks else value)
+        else:
+            set_in(settings, path, value)
 
     prompts = {}
     for field in ("prompt", "negative_prompt"):
@@ -131,7 +139,7 @@ def entry_of(
         **prompts,
         name=name,
         layers=(Layer(settings, file=where.file, lines=lines, prefix=prefix),) if settings else (),
-        inputs=input_files(names, FilePath(where.file).parent, at("inputs"), errors),
+        inputs=input_files(names, where.file.parent, at("inputs"), errors),
         where=where,
         styles=tuple(_several(own.get("styles", ""))),
     )

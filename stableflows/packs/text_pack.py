@@ -28,6 +28,8 @@ __all__ = ["read_text_pack"]
 NEGATIVE = re.compile(r"neg\s*:", re.IGNORECASE)
 MEANT_AS_NEGATIVE = re.compile(r"negative(?:[ _]prompt)?\s*:", re.IGNORECASE)
 
+LINES_OF_A_LIST = 4
+
 
 @dataclass
 class _Block:
@@ -67,6 +69,7 @@ def read_text_pack(file: Path) -> Source:
     entries = [_entry(file, each, errors) for each in blocks]
     if not blocks:
         errors.append(InputError("holds no entry.", where=Where(file)))
+    warnings += _joined(file, blocks)
     companion: Companion | None = None
     try:
         companion = companion_of(file)
@@ -97,6 +100,19 @@ def _add(block: _Block, line: str, where: Where, warnings: list[Remark]) -> None
     if mend:
         warnings.append(Remark("counts as prompt", "leaking-negative", where, mend))
     block.positive.append(line)
+
+
+def _joined(file: Path, blocks: list[_Block]) -> list[Remark]:
+    """A word on a file that looks like a list with a prompt a line."""
+    if len(blocks) != 1:
+        return []
+    (block,) = blocks
+    ends = [line for line in block.positive if not line.endswith((",", ":", "BREAK"))]
+    if len(ends) < LINES_OF_A_LIST or block.negative:
+        return []
+    mend = "if each is a prompt, put blank lines between them, or let the file's name end with .prompts"
+    message = f"{len(block.positive)} lines are one entry"
+    return [Remark(message, "joined-lines", Where(file, block.first_line), mend)]
 
 
 def _entry(file: Path, block: _Block, errors: list[InputError]) -> PackEntry:

@@ -170,6 +170,14 @@ def test_inputs_and_styles_are_parted_by_semicolons(write: Write) -> None:
     assert entry.styles == ("ink", "oil")
 
 
+def test_a_mask_is_relative_to_the_table(write: Write, refusals: Refusals) -> None:
+    mask = write("in/m.png", b"\x89PNG")
+    (entry,) = entries(write("in/p.csv", "prompt,img2img.mask\na,m.png\n"))
+    assert entry.layers[0].values == {"img2img": {"mask": str(mask)}}
+    (said,) = refusals("prompt,img2img.mask\na,n.png\n", "in/p.csv")
+    assert said.startswith("in/p.csv:2: img2img.mask: there is no file ")
+
+
 def test_a_tsv_without_a_header_is_positive_and_negative() -> None:
     dusk, harbour = entries(SAMPLES / "plain.tsv")
     assert (dusk.prompt, dusk.negative_prompt) == ('a lighthouse at dusk, "calm" sea', "text, watermark")

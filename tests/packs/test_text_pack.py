@@ -73,6 +73,28 @@ def test_a_job_file_of_the_same_name_is_no_companion(write: Write) -> None:
     assert read_sources([write("p.txt", "a\n")]).warnings == ()
 
 
+def test_a_prompt_a_line_is_told_to_be_one_entry(write: Write) -> None:
+    file = write("p.txt", "a boat\na dune\na wave\na gull\n")
+    (warning,) = read_sources([file]).warnings
+    assert warning == (
+        f"{file}:1: 4 lines are one entry; if each is a prompt, put blank lines between them, "
+        "or let the file's name end with .prompts."
+    )
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "a boat\na dune\na wave\n",
+        "a boat,\na dune,\na wave,\na gull\n",
+        "a boat\na dune\na wave\na gull\nneg: text\n",
+        "a boat\na dune\n\na wave\na gull\na reef\na rock\n",
+    ],
+)
+def test_lines_that_are_meant_as_one_entry(write: Write, text: str) -> None:
+    assert read_sources([write("p.txt", text)]).warnings == ()
+
+
 @pytest.mark.parametrize(
     ("text", "said"),
     [
