@@ -53,7 +53,7 @@ def test_the_demo_uses_everything() -> None:
     assert any(config.count > 1 for config in demo)
 
 
-@pytest.mark.parametrize("name", ["demo.yaml", "../deployments/nightly.json"])
+@pytest.mark.parametrize("name", ["demo.yaml", "demo.csv", "../deployments/nightly.json"])
 def test_every_name_is_one_of_the_sandbox(name: str) -> None:
     used = [each for config in configs(name) for each in named_fields(config)]
     assert used

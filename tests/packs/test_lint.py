@@ -243,7 +243,7 @@ def test_a_file_that_is_not_there() -> None:
     assert (report.readable, len(report.findings)) == (False, 1)
 
 
-@pytest.mark.parametrize("name", ["demo.yaml", "demo.txt"])
+@pytest.mark.parametrize("name", ["demo.yaml", "demo.txt", "demo.csv"])
 def test_the_demo_packs_have_neither_errors_nor_warnings(name: str) -> None:
     assert {finding.severity for finding in lint(PACKS / name).findings} <= {Severity.NOTICE}
 
