@@ -1,25 +1,26 @@
 """The search for the order with the fewest loads: what `stableflows.schedule` asks for each window.
 
-Calls that need the same and are followed by the same are one *kind*. What is left to do is then a number of ready
-calls of each kind, and a state of the search that and the weights at the server. Two moves lead on: a call that
-leaves other weights than it entered with (a *transfer*), and a jump, which loads weights for calls that are ready.
-A call that enters and leaves with the weights that are there is done at once: it costs nothing, and takes nothing
-from anybody. Such calls need not be counted either: one visit does them all.
+Calls that need the same and are followed by the same are one *kind*. What is left to do is then a number of
+ready calls of each kind, and a state of the search that and the weights at the server. Two moves lead on: a
+call that leaves other weights than it entered with (a *transfer*), and a jump, which loads weights for
+calls that are ready. A call that enters and leaves with the weights that are there is done at once: it
+costs nothing, and takes nothing from anybody. Such calls need not be counted either: one visit does them
+all.
 
-A* over these states is exact: `_Bounds` never says more than what is still to be paid. Where the states would be too
-many (orders of many checkpoints are shortest common supersequences, which no method known finds quickly), the search
-goes on by a rule, *tallest first*: always serve a call with the most stages left to do. With H stages at most in a
-chain (4 in any plan), that loads at most (H + 2) times the fewest possible, and H more. For: say the calls of height h
-are of T_h transfers and of others that enter with K_h checkpoints. While h is the largest height, a jump
-goes to weights at which such calls wait, so it ends in a transfer of height h, or does all others of that height
-there: at most T_h + K_h jumps. Together with the I loads within calls that is I + T + the sum of all K_h. Any order
-has I >= T loads and K_h - 1 for each h.
+A* over these states is exact: `_Bounds` never says more than what is still to be paid. Where the states
+would be too many (orders of many checkpoints are shortest common supersequences, which no method known
+finds quickly), the search goes on by a rule, *tallest first*: always serve a call with the most stages left
+to do. With H stages at most in a chain (4 in any plan), that loads at most (H + 2) times the fewest
+possible, and H more. For: say the calls of height h are of T_h transfers and of others that enter with K_h
+checkpoints. While h is the largest height, a jump goes to weights at which such calls wait, so it ends in a
+transfer of height h, or does all others of that height there: at most T_h + K_h jumps. Together with the I
+loads within calls that is I + T + the sum of all K_h. Any order has I >= T loads, and K_h - 1 for each h.
 """
 
 from __future__ import annotations
 
 import heapq
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -72,9 +73,19 @@ class _Found:
 
 @dataclass
 class Budget:
-    """Work that searches may still take: a state counts as much as it has kinds, about 1 µs each."""
+    """Work that searches may still take, in kinds looked at: about 1.5 µs each. A search ends when half of
+    the whole is left; the rule that goes on from there looks ahead with the rest, and then not any more."""
 
-    left: int
+    whole: int
+    spent: int = 0
+
+    @property
+    def for_search(self) -> bool:
+        return self.spent < self.whole // 2
+
+    @property
+    def for_looking_ahead(self) -> bool:
+        return self.spent < self.whole
 
 
 def fewest_loads(
@@ -112,41 +123,53 @@ class _Node:
         return tuple(reversed(found))
 
 
+def _unseen(_: _Node) -> int:
+    return 0
+
+
 class _Search:
     def __init__(self, kinds: Sequence[Kind]) -> None:
         self.kinds = kinds
+        self._uncounted = [number for number, kind in enumerate(kinds) if not kind.counted]
+        self._loops: dict[Weights, list[int]] = {}
+        for number in reversed(range(len(kinds))):
+            if not kinds[number].is_transfer:
+                self._loops.setdefault(kinds[number].enter, []).append(number)
         self.by_checkpoint = _Bounds(
             kinds, [(kind.enter.checkpoint, kind.leave.checkpoint) for kind in kinds]
         )
         self.by_weights = _Bounds(kinds, [(kind.enter, kind.leave) for kind in kinds])
 
     def run(self, ready: Counts, start: Weights, budget: Budget) -> tuple[Stop, ...]:
-        node = _Node(0, start, self._served(self._clipped(list(ready)), start))
+        node = root = _Node(0, start, self._served(list(ready), start))
         queue = [(self._least(node), sum(node.counts), 0, node)]
         best = {(node.now, node.counts): 0}
         number = 0
-        while queue and budget.left > 0:
+        while queue and budget.for_search:
             _, _, _, node = heapq.heappop(queue)
             if not any(node.counts):
                 return node.stops()
             if node.paid > best[node.now, node.counts]:
                 continue
             for _, then in self._moves(node):
-                budget.left -= len(self.kinds)
+                budget.spent += len(self.kinds)
                 state = (then.now, then.counts)
                 if then.paid < best.get(state, then.paid + 1):
                     best[state] = then.paid
                     number += 1
                     # Of equals the one with the least left to do: the search goes down before it spreads.
                     heapq.heappush(queue, (then.paid + self._least(then), sum(then.counts), number, then))
-        return self._tallest_first(node)
+        ends = (self._tallest_first(root, budget), self._tallest_first(node, budget))
+        return min(ends, key=lambda end: end.paid).stops()
 
-    def _tallest_first(self, node: _Node) -> tuple[Stop, ...]:
+    def _tallest_first(self, node: _Node, budget: Budget) -> _Node:
         while any(node.counts):
             tallest = max(kind.height for kind, n in zip(self.kinds, node.counts, strict=True) if n)
             moves = [then for height, then in self._moves(node) if height == tallest]
-            node = min(moves, key=lambda then: (then.paid, self._least(then)))
-        return node.stops()
+            budget.spent += len(self.kinds) * len(moves)
+            least = self._least if budget.for_looking_ahead else _unseen
+            node = min(moves, key=lambda then: (then.paid, least(then)))
+        return node
 
     def _least(self, node: _Node) -> int:
         """What is still to be paid, at least, beside what the transfers load themselves."""
@@ -165,7 +188,7 @@ class _Search:
                 continue
             paid = node.paid + _cost(node.now, at)
             there = [number for number in waiting if self.kinds[number].enter == at]
-            served = self._served(node.counts, at)
+            served = self._served(list(node.counts), at)
             if served != node.counts:
                 height = max(self.kinds[number].height for number in there)
                 yield height, _Node(paid, at, served, node, Stop(at))
@@ -180,32 +203,30 @@ class _Search:
         for child in kind.then:
             left[child] += 1
         now = kind.leave
-        return _Node(paid, now, self._served(self._clipped(left), now), node, Stop(kind.enter, number))
+        return _Node(paid, now, self._served(left, now), node, Stop(kind.enter, number))
 
-    def _clipped(self, counts: list[int]) -> Counts:
-        return tuple(n if kind.counted else min(n, 1) for kind, n in zip(self.kinds, counts, strict=True))
-
-    def _served(self, counts: Counts, at: Weights) -> Counts:
+    def _served(self, left: list[int], at: Weights) -> Counts:
         """What is left when all has been done that enters and leaves with these weights."""
-        left = list(counts)
         # A kind comes behind those that follow it, so one pass from the end reaches everything.
-        for number in range(len(left) - 1, -1, -1):
-            kind = self.kinds[number]
-            if left[number] and kind.enter == at and not kind.is_transfer:
-                for child in kind.then:
+        for number in self._loops.get(at, ()):
+            if left[number]:
+                for child in self.kinds[number].then:
                     left[child] += left[number]
                 left[number] = 0
-        return self._clipped(left)
+        for number in self._uncounted:
+            left[number] = min(left[number], 1)
+        return tuple(left)
 
 
 @dataclass
 class _Bounds:
     """How many jumps are still needed at least, seen at one level (checkpoints, or checkpoints with VAEs).
 
-    A visit of weights X is the time from their load to the next. It begins with a jump or with a transfer that leaves
-    X, and a transfer that enters with X ends it. So jumps to X = visits of X - transfers into X - 1 if X is there.
-    Visits are at least: as often as one chain comes to X; the transfers out of X, and more where each of them, even
-    the last, has yet to come back to X; the transfers into X, and more where each, even the first, was there before.
+    A visit of weights X is the time from their load to the next. It begins with a jump or with a transfer
+    that leaves X, and a transfer that enters with X ends it. So jumps to X = visits of X - transfers into X
+    - 1 if X is there. Visits are at least: as often as one chain comes to X; the transfers out of X, and
+    more where each of them, even the last, has yet to come back to X; the transfers into X, and more where
+    each, even the first, was there before.
     """
 
     kinds: Sequence[Kind]
@@ -221,56 +242,63 @@ class _Bounds:
 
     def _needed(self, counts: Counts) -> dict[object, int]:
         """Jumps to each X, if X is not there now."""
-        found: dict[object, int] = {}
-        for at, profiles in self._profiles.items():
-            visits = 0
-            outs: list[int] = [0] * 5
-            ins: list[int] = [0] * 5
-            for number, profile in profiles:
-                n = counts[number]
-                if n:
-                    visits = max(visits, profile.visits)
-                    for depth in range(5):
-                        outs[depth] += n * profile.outs[depth]
-                        ins[depth] += n * profile.ins[depth]
-            total_in = sum(ins)
-            visits = max(visits, sum(outs) + _more(outs), total_in + _more(ins))
-            found[at] = visits - total_in
+        visits: dict[object, int] = {}
+        outs: dict[object, list[int]] = {}
+        ins: dict[object, list[int]] = {}
+        for number, n in enumerate(counts):
+            if not n:
+                continue
+            for at, profile in self._profiles[number].items():
+                if profile.visits > visits.get(at, 0):
+                    visits[at] = profile.visits
+                if self.kinds[number].counted:
+                    _add(outs.setdefault(at, [0] * _DEPTHS), profile.outs, n)
+                    _add(ins.setdefault(at, [0] * _DEPTHS), profile.ins, n)
+        found = {}
+        for at, most in visits.items():
+            out, into = outs.get(at, ()), ins.get(at, ())
+            found[at] = max(most, sum(out) + _more(out), sum(into) + _more(into)) - sum(into)
         return found
 
     @cached_property
-    def _profiles(self) -> dict[object, list[tuple[int, _Profile]]]:
-        """By X: the kinds that have to do with it."""
-        of_kind: list[dict[object, _Profile]] = []
+    def _profiles(self) -> list[dict[object, _Profile]]:
+        """Of each kind, what it has to do with each X."""
+        found: list[dict[object, _Profile]] = []
         for number, kind in enumerate(self.kinds):
-            enter, leave = self.ends[number]
-            children = [(self.ends[child][0], of_kind[child]) for child in dict.fromkeys(kind.then)]
-            times = {child: kind.then.count(child) for child in dict.fromkeys(kind.then)}
-            touched = dict.fromkeys([enter, leave, *(at for _, profiles in children for at in profiles)])
-            own: dict[object, _Profile] = {}
-            for at in touched:
-                here = (enter == at) + (leave == at and enter != leave)
-                visits, outs, ins = 0, [0] * 5, [0] * 5
-                for (child_enter, profiles), n in zip(children, times.values(), strict=True):
-                    profile = profiles.get(at)
-                    if profile is None:
-                        continue
-                    merged = int(child_enter == at and leave == at)
-                    visits = max(visits, profile.visits - merged)
-                    for depth in range(5):
-                        outs[depth] += n * profile.outs[depth]
-                        ins[min(4, depth + here - merged)] += n * profile.ins[depth]
-                if enter != leave and enter == at:
-                    outs[min(4, visits)] += 1
-                if enter != leave and leave == at:
-                    ins[0] += 1
-                own[at] = _Profile(here + visits, tuple(outs), tuple(ins))
-            of_kind.append(own)
-        profiles_by: dict[object, list[tuple[int, _Profile]]] = {}
-        for number, profiles in enumerate(of_kind):
-            for at, profile in profiles.items():
-                profiles_by.setdefault(at, []).append((number, profile))
-        return profiles_by
+            met = dict.fromkeys(self.ends[number])
+            for child in kind.then:
+                met |= dict.fromkeys(found[child])
+            found.append({at: self._profile(number, at, found) for at in met})
+        return found
+
+    def _profile(self, number: int, at: object, found: Sequence[Mapping[object, _Profile]]) -> _Profile:
+        enter, leave = self.ends[number]
+        here = (enter == at) + (leave == at and enter != leave)
+        visits, outs, ins = 0, [0] * _DEPTHS, [0] * _DEPTHS
+        for child in self.kinds[number].then:
+            profile = found[child].get(at)
+            if profile is None:
+                continue
+            merged = int(leave == at == self.ends[child][0])  # one visit for both
+            visits = max(visits, profile.visits - merged)
+            _add(outs, profile.outs)
+            for depth, n in enumerate(profile.ins):
+                ins[min(_DEPTHS - 1, depth + here - merged)] += n
+        if enter != leave and enter == at:
+            outs[min(_DEPTHS - 1, visits)] += 1
+        if enter != leave and leave == at:
+            ins[0] += 1
+        return _Profile(here + visits, tuple(outs), tuple(ins))
+
+
+_DEPTHS = 5
+"""How often a chain can come back to weights is told apart up to 4; no plan has more stages."""
+
+
+def _add(total: list[int], numbers: Sequence[int], times: int = 1) -> None:
+    for depth, n in enumerate(numbers):
+        if n:
+            total[depth] += n * times
 
 
 @dataclass(frozen=True)

@@ -1,16 +1,18 @@
 """Which weights a call needs, and what a sequence of calls loads.
 
-The model: a server holds one checkpoint with one VAE. A call enters with the weights that its request names, may
-load others on its way (a refiner, a hires checkpoint, an ADetailer unit's own), and leaves the last of them
-there. So its own loads are always paid, and between two calls one is paid if the second does not enter with what
-the first has left. Extras need none, and leave what is there.
+The model: a server holds one checkpoint with one VAE. A call enters with the weights that its request
+names, may load others on its way (a refiner, a hires checkpoint, an ADetailer unit's own), and leaves the
+last of them there. So its own loads are always paid, and between two calls one is paid if the second does
+not enter with what the first has left. Extras need none, and leave what is there.
 
-A checkpoint's VAE is loaded with it; only a VAE that changes under the same checkpoint counts as a load of its own.
+A checkpoint's VAE is loaded with it; only a VAE that changes under the same checkpoint counts as a load of
+its own.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import dataclass
 from itertools import pairwise
 from typing import NamedTuple
 
@@ -49,7 +51,8 @@ Route = tuple[Weights, ...]
 
 
 class Loads(NamedTuple):
-    """Loads of checkpoints, and of VAEs under a checkpoint that stays. They compare by checkpoints first."""
+    """How many loads of checkpoints, and of VAEs under a checkpoint that stays; the fewer checkpoints the
+    less."""
 
     checkpoints: int = 0
     vaes: int = 0
@@ -58,6 +61,26 @@ class Loads(NamedTuple):
         if not isinstance(other, Loads):
             return NotImplemented
         return Loads(self.checkpoints + other.checkpoints, self.vaes + other.vaes)
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What a call made the server load: checkpoints by name, and how many VAEs under one that stayed."""
+
+    checkpoints: tuple[str, ...] = ()
+    vaes: int = 0
+
+    def then(self, now: Weights, wanted: Weights) -> Loaded:
+        """This, and what must be loaded to come from one to the other."""
+        loads = loads_between(now, wanted)
+        return Loaded(self.checkpoints + (wanted.checkpoint,) * loads.checkpoints, self.vaes + loads.vaes)
+
+    @property
+    def loads(self) -> Loads:
+        return Loads(len(self.checkpoints), self.vaes)
+
+
+NOTHING = Loaded()
 
 
 def loads_between(now: Weights, wanted: Weights) -> Loads:
@@ -118,13 +141,14 @@ def routes_of(
 
 
 def loads_of(
-    calls: Sequence[StageCall], routes: Mapping[tuple[int, int], Route], loaded: Weights = OPEN
-) -> Iterable[tuple[StageCall, Loads]]:
+    calls: Iterable[StageCall], routes: Mapping[tuple[int, int], Route], loaded: Weights = OPEN
+) -> Iterator[tuple[StageCall, Loaded]]:
     """Each call with what it makes the server load, if they are sent in this order."""
     now = loaded
     for call in calls:
-        cost = Loads()
+        found = NOTHING
         for wanted in routes[call.entry, call.stage]:
-            cost += loads_between(now, wanted)
-            now = wanted
-        yield call, cost
+            if wanted != now:
+                found = found.then(now, wanted)
+                now = wanted
+        yield call, found

@@ -5,13 +5,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Any
 
-from stableflows.config import ADetailerConfig, Img2ImgConfig, Txt2ImgConfig
+from stableflows.config import ADetailerConfig, ADetailerUnit, Img2ImgConfig, Txt2ImgConfig
 from stableflows.config.upscale import ExtrasUpscale
 from stableflows.entries import Entry
 from stableflows.job import EntrySpec, JobItem
 from stableflows.payload import Texts
 from stableflows.stages import StageExecution, StageExecutionPlan, StageType
 
+_USUAL: dict[str, Any] = {"enabled": True, "steps": 20}
 _EXTRAS = ExtrasUpscale(enabled=True)
 _ITEM = JobItem(pack_id="p", name="p", entry=EntrySpec(prompt="a cat"), config_snapshot={})
 
@@ -20,7 +21,7 @@ def first(
     checkpoint: str | None, refiner: str | None = None, vae: str | None = None, **more: Any
 ) -> StageExecution:
     """txt2img; a refiner leaves its own checkpoint."""
-    asked: dict[str, Any] = {"enabled": True, "checkpoint": checkpoint, "vae": vae, **more}
+    asked: dict[str, Any] = {**_USUAL, "checkpoint": checkpoint, "vae": vae, **more}
     if refiner:
         asked["refiner"] = {"enabled": True, "checkpoint": refiner}
     return _stage(StageType.TXT2IMG, Txt2ImgConfig(**asked))
@@ -28,7 +29,7 @@ def first(
 
 def second(checkpoint: str | None, vae: str | None = None) -> StageExecution:
     """img2img."""
-    return _stage(StageType.IMG2IMG, Img2ImgConfig(enabled=True, checkpoint=checkpoint, vae=vae))
+    return _stage(StageType.IMG2IMG, Img2ImgConfig(checkpoint=checkpoint, vae=vae, **_USUAL))
 
 
 def extras() -> StageExecution:
@@ -37,10 +38,8 @@ def extras() -> StageExecution:
 
 def detailed(checkpoint: str | None, *units: str | None, vae: str | None = None) -> StageExecution:
     """ADetailer, with the checkpoint of each unit (None: the stage's)."""
-    each = [{"ad_checkpoint": unit} if unit else {} for unit in units] or [{}]
-    return _stage(
-        StageType.ADETAILER, ADetailerConfig(enabled=True, checkpoint=checkpoint, vae=vae, units=each)
-    )
+    each = tuple(ADetailerUnit(ad_checkpoint=unit) for unit in units or (None,))
+    return _stage(StageType.ADETAILER, ADetailerConfig(checkpoint=checkpoint, vae=vae, units=each, **_USUAL))
 
 
 def _stage(kind: StageType, config: Any) -> StageExecution:
