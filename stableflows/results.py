@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from enum import StrEnum
-from typing import Any
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
 
 from stableflows.stages import StageType
 
@@ -27,6 +28,14 @@ class Record(BaseModel):
     model_config = ConfigDict(frozen=True, extra="ignore")
 
 
+def _inside(path: str) -> str:
+    """Records are files, which anybody may have edited: none may lead out of the output root."""
+    odd = re.search(r"[\x00-\x1f\\:]", path)
+    if odd or any(part in ("", ".", "..") for part in path.split("/")):
+        raise ValueError(f"{path[:200]!r} is no path below the output folder")
+    return path
+
+
 class ImageRecord(Record):
     """One image on disk.
 
@@ -38,8 +47,8 @@ class ImageRecord(Record):
         infotext: the generation parameters that the server wrote into the image.
     """
 
-    path: str
-    sha256: str
+    path: Annotated[str, AfterValidator(_inside)]
+    sha256: str = Field(pattern=r"^[0-9a-f]{64}$")
     width: int
     height: int
     seed: int | None = None

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 import os
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, suppress
@@ -25,7 +24,7 @@ from pydantic import Field, ValidationError
 
 from stableflows.failpoints import failpoint
 from stableflows.results import Record, StageOutput
-from stableflows.run.files import as_json, try_lock, unlock, write_new, write_whole
+from stableflows.run.files import as_json, parsed, try_lock, unlock, write_new, write_whole
 from stableflows.stages import StageType
 
 __all__ = ["Damage", "Store", "StoreRecord", "StoredImage"]
@@ -199,7 +198,7 @@ class Store:
 
     def _read(self, file: Path) -> StoreRecord | Damage | None:
         try:
-            return StoreRecord.model_validate(json.loads(file.read_bytes()))
+            return StoreRecord.model_validate(parsed(file.read_bytes()))
         except FileNotFoundError:
             return None
         except (ValidationError, ValueError) as error:

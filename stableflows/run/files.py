@@ -31,6 +31,7 @@ __all__ = [
     "free_space",
     "link_or_copy",
     "one_line",
+    "parsed",
     "read_lines",
     "sync_directory",
     "try_lock",
@@ -146,6 +147,18 @@ def as_json(data: Any) -> bytes:
     return _encoded(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
+def parsed(data: bytes) -> Any:
+    """The value of a JSON document.
+
+    Raises:
+        ValueError: it is none, or nested without end.
+    """
+    try:
+        return json.loads(data)
+    except RecursionError:
+        raise ValueError("it is nested too deeply") from None
+
+
 def one_line(data: Any) -> str:
     """JSON on one line; a value that JSON does not know is written as text."""
     return json.dumps(data, ensure_ascii=False, default=str, separators=(",", ":"))
@@ -234,7 +247,7 @@ def read_lines(path: Path) -> Iterator[dict[str, Any]]:
     with file:
         for number, line in enumerate(file, 1):
             try:
-                value = json.loads(line)
+                value = parsed(line)
             except ValueError:  # also of a character cut in half
                 value = None
             if isinstance(value, dict):

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from datetime import datetime
@@ -22,6 +21,7 @@ from stableflows.run.files import (
     as_json,
     link_or_copy,
     one_line,
+    parsed,
     read_lines,
     sync_directory,
     try_lock,
@@ -222,7 +222,7 @@ class RunFolder:
             StableflowsError: there is none (the run ended before it was written), or it cannot be read.
         """
         try:
-            return PlanRecord.model_validate(json.loads(self.plan_file.read_bytes()))
+            return PlanRecord.model_validate(parsed(self.plan_file.read_bytes()))
         except FileNotFoundError:
             raise StableflowsError(
                 f"{self.path} has no plan.json: that run ended before its first request."
