@@ -48,7 +48,9 @@ class Queue:
     @property
     def environment(self) -> dict[str, str]:
         kept = {
-            name: value for name, value in os.environ.items() if not name.startswith(("PREFECT_", "STABLEFLOWS_"))
+            name: value
+            for name, value in os.environ.items()
+            if not name.startswith(("PREFECT_", "STABLEFLOWS_"))
         }
         return {**kept, "PREFECT_HOME": str(self.home), "STABLEFLOWS_HOME": str(self.home / "slots")}
 

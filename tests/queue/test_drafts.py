@@ -13,6 +13,7 @@ from flows.submit import decide_mode
 from stableflows.errors import InputError
 from stableflows.jobs import load
 from stableflows.request import RenderRequest, prepare
+from stableflows.stages import StageType
 
 PACK = "entries: [a brig, a yawl]\n"
 
@@ -36,7 +37,7 @@ def test_a_draft_is_the_job_that_was_asked_for() -> None:
     assert run("run", "pack.yaml", *asked, "--save", "job.yaml") == 0
     request = RenderRequest(
         packs=("pack.yaml",),
-        stages=("txt2img",),
+        stages=(StageType.TXT2IMG,),
         settings={"txt2img": {"steps": 7}},
         count=2,
         seed=9,
@@ -51,8 +52,7 @@ def test_a_draft_is_the_job_that_was_asked_for() -> None:
 def test_the_command_line_wins_over_a_draft() -> None:
     assert run("run", "pack.yaml", "--set", "txt2img.steps=7", "--seed", "9", "--save", "job.yaml") == 0
     drafted = prepare(RenderRequest(packs=("job.yaml",), settings={"txt2img": {"steps": 8}}, seed=10))
-    [steps] = {entry.plan.stages[0].config.steps for entry in drafted.entries}  # type: ignore[union-attr]
-    assert steps == 8
+    assert {entry.plan.stages[0].config.model_dump()["steps"] for entry in drafted.entries} == {8}
     assert drafted.job.first_seed == 10
 
 

@@ -76,9 +76,7 @@ def listed(capsys: pytest.CaptureFixture[str], root: Path, *words: str) -> list[
         (("--since", "2026-11-20", "--text", "brig"), ""),
     ],
 )
-def test_list(
-    root: Path, words: tuple[str, ...], found: str, capsys: pytest.CaptureFixture[str]
-) -> None:
+def test_list(root: Path, words: tuple[str, ...], found: str, capsys: pytest.CaptureFixture[str]) -> None:
     assert listed(capsys, root, *words) == found.split()
 
 

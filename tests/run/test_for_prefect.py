@@ -1,4 +1,4 @@
-"""What a run's folder says for Prefect's pages and for the queue: contact sheet, table, progress, whose it is."""
+"""What a run's folder says for Prefect's pages and the queue: contact sheet, table, progress, whose it is."""
 
 from __future__ import annotations
 
@@ -10,9 +10,11 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from flows.taking_up import taken_up
 from stableflows.bookkeeping import RunBook
 from stableflows.calls import StageCall
 from stableflows.errors import StableflowsError
+from stableflows.request import RenderRequest
 from stableflows.run import contact_sheet, manifest
 from stableflows.run.folder import RunFolder
 from stableflows.run.lookup import folder_of_flow_run
@@ -113,6 +115,19 @@ def test_what_a_killed_process_had_begun_is_not_what_the_next_one_does(sample: S
     assert progress_of(sample.folder).entry == 1
     RunLog(sample.folder.log_file).emit(Event.RUN_START, flow_run_id="later")
     assert progress_of(sample.folder).entry is None
+
+
+def test_a_flow_run_that_is_started_again_takes_up_its_run(sample: Sample) -> None:
+    sample.add("a brig")
+    sample.write_plan()
+    RunLog(sample.folder.log_file).emit(Event.RUN_START, flow_run_id="one")
+    asked = RenderRequest(job="abc", out=str(sample.folder.root), until="07:00", title="ships")
+    again = taken_up(asked, "one")
+    assert (again.retry, again.job) == (sample.folder.plan().run_id, None)
+    assert (again.out, again.until, again.title) == (asked.out, "07:00", "ships")
+    assert taken_up(asked, "two") == asked
+    resumed = RenderRequest(resume="def", out=asked.out)
+    assert taken_up(resumed, "one") == resumed
 
 
 def test_a_folder_is_found_by_any_of_its_flow_runs(sample: Sample, tmp_path: Path) -> None:
