@@ -30,12 +30,13 @@ def prefect(server: RunningServer, *arguments: str) -> subprocess.CompletedProce
 
 @pytest.mark.timeout(300)
 def test_the_deployment_and_its_form(running_server: RunningServer) -> None:
-    pool = prefect(running_server, "work-pool", "create", "stableflows", "--type", "process")
+    pool = prefect(running_server, "work-pool", "create", "stable-diffusion", "--type", "process")
     assert pool.returncode == 0, pool.stderr
     deployed = prefect(running_server, "--no-prompt", "deploy", "--all")
     assert deployed.returncode == 0, deployed.stdout + deployed.stderr
-    found = httpx.get(f"{running_server.url}/deployments/name/render/render", timeout=30).json()
+    found = httpx.get(f"{running_server.url}/deployments/name/render/render-pack", timeout=30).json()
     assert found["entrypoint"] == "flows/render.py:render"
+    assert found["enforce_parameter_schema"]
     schema = found["parameter_openapi_schema"]["definitions"]["RenderRequest"]
     assert schema["additionalProperties"] is False
     for name, field in schema["properties"].items():
