@@ -22,6 +22,7 @@ from stableflows.packs.document import Document, kind
 from stableflows.packs.fields import Around, Label, Names, Read, Settings, gather, input_files
 from stableflows.packs.model import Globals, PackEntry, PromptPack, Source
 from stableflows.packs.settle import settle
+from stableflows.prompts.model import Sweep
 
 __all__ = ["JobFile", "NamedPack", "read_job"]
 
@@ -81,6 +82,7 @@ class _Job(Read):
     first_seed: Seed | None = None
     name: Label | None = None
     seed: Annotated[int, Field(ge=0)] = 0
+    sweep: Sweep = Sweep()
 
     @field_validator("packs", mode="before")
     @classmethod
@@ -113,6 +115,7 @@ def read_job(document: Document) -> JobFile:
         first_seed=job.first_seed,
         name=job.name or document.file.stem,
         seed=job.seed,
+        sweep=job.sweep,
     )
     found = tuple(pack for pack in packs if pack is not None)
     return JobFile(found, source, stands_alone=job.model_fields_set != {"packs"})

@@ -15,8 +15,8 @@ entries:
     config: {txt2img: {seed: 7}}     # wins over the pack's config
     styles: [ink]                    # beside the pack's
 
-prompts, matrix, wildcards, styles, styles_file, negatives, sweep: see `stableflows.prompts.model`. An entry may
-have prompts, styles and sweep.
+prompts, matrix, wildcards, styles, styles_file, negatives, sweep: see `stableflows.prompts.model`. An entry
+may have prompts, styles and sweep.
 """
 
 from __future__ import annotations
