@@ -23,7 +23,7 @@ from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.payload import Texts
 from stableflows.prompts.model import Sweep
 from stableflows.prompts.resolve import Resolver
-from stableflows.prompts.sweep import together
+from stableflows.prompts.sweep import STYLES, together
 from stableflows.seeds import Draw, SeedChoice, choose
 from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageExecution, StageExecutionPlan
@@ -163,7 +163,7 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places
     plan = StageSequencer().build_plan(config)
     inputs = tuple(images[reference.removeprefix(REFERENCE)] for reference in item.entry.inputs)
     _refuse_unrenderable(plan, item, inputs, places.entry)
-    content = (item.entry.prompt, item.entry.negative_prompt, *(image.sha256 for image in inputs))
+    content = (*_words(item.entry), *(image.sha256 for image in inputs))
 
     def seed_of(configured: int | None, name: str) -> SeedChoice:
         return choose(configured, job_seed=job.seed, content=content, name=f"{index}/{name}", draw=draw)
@@ -191,6 +191,13 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places
         inputs=inputs,
         places=places,
     )
+
+
+def _words(entry: EntrySpec) -> tuple[str, ...]:
+    """What makes an entry this entry. Points of a sweep that differ in their styles are to be compared, and
+    so have one seed."""
+    swept = entry.sweep and any(STYLES in axis for axis in entry.sweep.axes)
+    return (entry.sweep.of,) if entry.sweep and swept else (entry.prompt, entry.negative_prompt)
 
 
 def _stack(job: Job, item: JobItem) -> list[Layer]:
