@@ -22,9 +22,10 @@ from stableflows.config.layers import Layer
 from stableflows.errors import InputError, Where
 from stableflows.packs.fields import input_files, label
 from stableflows.packs.model import PackEntry
-from stableflows.packs.prompts import faults
+from stableflows.packs.prompts import faults, unresolved
+from stableflows.packs.settle import PROMPT_FIELDS
 
-__all__ = ["ENTRY_FIELDS", "Cell", "column", "entry_of", "known_columns", "typed"]
+__all__ = ["ENTRY_FIELDS", "Cell", "column", "entry_of", "known_columns", "stage_prompt_faults", "typed"]
 
 ENTRY_FIELDS = {
     "prompt": "prompt",
@@ -116,6 +117,7 @@ def entry_of(
     for path, value in cells:
         if path[0] in own:
             continue
+        errors += stage_prompt_faults(path, value, at(".".join(path)))
         if path == MASK:
             # A setting has no folder of its own once it is in a job.
             masks = input_files([value], where.file.parent, at("img2img.mask"), errors)
@@ -143,6 +145,13 @@ def entry_of(
         where=where,
         styles=tuple(_several(own.get("styles", ""))),
     )
+
+
+def stage_prompt_faults(path: Path, value: Any, where: Where) -> list[InputError]:
+    """What is wrong with a stage's own prompt; nothing, if the setting at `path` is none."""
+    if path[-1] not in PROMPT_FIELDS or not isinstance(value, str):
+        return []
+    return [*faults(value, where), *unresolved(value, where)]
 
 
 def _several(text: str) -> list[str]:

@@ -88,7 +88,7 @@ def _entry(entry: PackEntry) -> dict[str, Any] | str:
         "count": count,
         "inputs": [str(file) for file in entry.inputs],
         "styles": list(entry.styles),
-        "prompts": entry.drawing.model_dump(mode="json", exclude_defaults=True) if entry.drawing else None,
+        "prompts": entry.drawing.model_dump(mode="json", exclude_none=True) if entry.drawing else None,
         "sweep": entry.sweep.model_dump(mode="json")["groups"],
         "config": config,
     }

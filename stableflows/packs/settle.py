@@ -10,7 +10,7 @@ from stableflows.packs.document import Document, FieldPath, kind
 from stableflows.packs.files import find_files
 from stableflows.packs.prompts import faults, unresolved
 
-__all__ = ["settle"]
+__all__ = ["PROMPT_FIELDS", "settle"]
 
 PROMPT_FIELDS = {"prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt"}
 IMG2IMG = {"img2img", "img2img_config"}

@@ -19,7 +19,9 @@ from stableflows.config.adetailer import ADetailerUnit
 from stableflows.config.flat import STAGES, Path, set_in
 from stableflows.config.layers import Layer, explain
 from stableflows.errors import InputError, InvalidInputs, Where
+from stableflows.packs.columns import stage_prompt_faults
 from stableflows.packs.document import Document, FieldPath, read_document
+from stableflows.packs.fields import gather
 from stableflows.packs.model import Remark
 from stableflows.prompts.model import Matrix
 
@@ -150,6 +152,7 @@ def _read(document: Document) -> Companion:
     values: dict[str, Any] = {}
     lines: dict[FieldPath, int] = {}
     without: list[str] = []
+    errors: list[InputError] = []
     for section in (*STAGES, "pipeline"):
         for key, value in _mapping(document, (*at, section)).items():
             path: Path | None = PIPELINE.get(key) if section == "pipeline" else _counterpart(section, key)
@@ -157,8 +160,11 @@ def _read(document: Document) -> Companion:
                 if value not in (*NOTHING, 0, False, "single") and f"{section}.{key}" not in IDLE_THERE:
                     without.append(f"{section}.{key}")
             elif value not in NOTHING and path not in lines:
+                errors += stage_prompt_faults(path, value, document.where(*at, section, key))
                 set_in(values, path, value)
                 lines[*path] = document.where(*at, section, key).line or 1
+    if errors:
+        raise gather(errors)
     _leave_out_what_is_off(values)
     for key in ("base_prompt", "wildcards"):
         without += [f"randomization.{key}"] * _is_used(document, at, key)

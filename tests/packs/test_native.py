@@ -84,6 +84,40 @@ def test_what_a_native_pack_looks_like() -> None:
     )
 
 
+def test_what_a_pack_says_of_its_prompts_is_kept(tmp_path: Path) -> None:
+    (tmp_path / "words").mkdir()
+    (tmp_path / "p.yaml").write_text(
+        """
+prompts: {mode: combinatorial, limit: 3, seed: 5}
+wildcards: words
+styles: [ink]
+styles_file: my.csv
+negatives: {winter: green leaves}
+matrix:
+  mode: random
+  limit: 12
+  slots: {hair: [red, {black: grey}], sky: {clear: clouds, grey: ''}}
+  replace: ["old => a | b"]
+sweep:
+  - checkpoint: [a, b]
+  - {txt2img.steps: [20, 30], txt2img.cfg_scale: [5, 7]}
+entries:
+  - a {red|blue} boat
+  - prompt: a dune
+    prompts: {mode: random}
+    styles: [oil]
+    sweep: [{txt2img.seed: [1, 2]}]
+"""
+    )
+    pack = read(tmp_path / "p.yaml")
+    (tmp_path / "elsewhere").mkdir()
+    again = converted(pack, tmp_path / "elsewhere")
+    assert again.language == pack.language
+    assert [(each.styles, each.drawing, each.sweep) for each in again.entries] == [
+        (each.styles, each.drawing, each.sweep) for each in pack.entries
+    ]
+
+
 def test_input_files_become_absolute(tmp_path: Path) -> None:
     (tmp_path / "in").mkdir()
     image = tmp_path / "in/a.png"

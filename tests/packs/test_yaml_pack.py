@@ -65,7 +65,7 @@ def test_a_pack_in_json(write: Write) -> None:
 def test_json_may_be_indented_with_tabs(refusals: Refusals) -> None:
     text = '{\n\t"entries":\t[\n\t\t"a wave",\n\t\t{"promt": "b"}\n\t]\n}'
     assert refusals(text, "p.json") == [
-        "p.json:4: entries.1.promt: there is no setting 'promt' here. Did you mean 'prompt'?"
+        "p.json:4: entries.1.promt: there is no setting 'promt' here. Did you mean 'prompt' or 'prompts'?"
     ]
 
 
