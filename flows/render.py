@@ -250,7 +250,7 @@ class _Run:
         self.reporter.planned(prepared, server, folder)
         stopping = asyncio.create_task(self._watch_for_stop(folder))
         try:
-            await execute(calls, self._call, stop=self.stop, done=done, at_once=DEPTH + AHEAD)
+            await execute(calls, self._call, stop=self.stop, done=done, depth=DEPTH, ahead=AHEAD)
         finally:
             stopping.cancel()
             await asyncio.gather(stopping, return_exceptions=True)
@@ -317,8 +317,10 @@ class _Run:
         self.book.call_failed(call, found, attempts=attempts)
         self.reporter.failed(call, found)
         if isinstance(found, ServerError) and found.exit_code is ExitCode.SERVER_UNREACHABLE:
+            self.cancel.set()  # the other calls under way need not find out by themselves
             raise found
         if isinstance(found, OSError):
+            self.cancel.set()
             raise StableflowsError(f"the disk cannot be written: {found}") from found
         return None
 

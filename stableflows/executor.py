@@ -26,7 +26,8 @@ async def execute(
     *,
     stop: asyncio.Event,
     done: Mapping[str, StageOutput | None] | None = None,
-    at_once: int = 1,
+    depth: int = 1,
+    ahead: int = 0,
 ) -> None:
     """Run every call that can be run.
 
@@ -36,14 +37,15 @@ async def execute(
         run_call: what is done for each; it keeps its own record, and raises only what ends the run.
         stop: once set, no further call starts; those under way are awaited.
         done: calls that are done already, by their id, and what they brought; None for one that failed.
-        at_once: calls under way at most.
+        depth: calls that are kept under way, if need be by letting some overtake.
+        ahead: calls under way beyond these, in their order alone: the more begin, the later the first ends.
     """
     waiting = _Waiting(calls, done or {})
     running: dict[asyncio.Task[StageOutput | None], StageCall] = {}
     try:
         while True:
-            while len(running) < at_once and not stop.is_set():
-                ready = waiting.take()
+            while len(running) < depth + ahead and not stop.is_set():
+                ready = waiting.take(overtake=len(running) < depth)
                 if ready is None:
                     break
                 running[asyncio.ensure_future(run_call(*ready))] = ready[0]
@@ -69,9 +71,9 @@ class _Waiting:
         for call_id, output in done.items():
             self.ended(call_id, output)
 
-    def take(self) -> tuple[StageCall, ImageRecord | None] | None:
+    def take(self, *, overtake: bool) -> tuple[StageCall, ImageRecord | None] | None:
         """The next call that can be started, with the image that it continues; None if there is none now."""
-        while (place := self._first_ready()) is not None:
+        while (place := self._first_ready(overtake)) is not None:
             call = self._calls[place]
             del self._calls[place]
             if call.after is None:
@@ -89,10 +91,10 @@ class _Waiting:
         if self._followers[call_id]:
             self._done[call_id] = output
 
-    def _first_ready(self) -> int | None:
+    def _first_ready(self, overtake: bool) -> int | None:
         """The place in line of the first call of the foremost group that waits for no other."""
         for place, call in enumerate(self._calls):
-            if call.group != self._calls[0].group:
+            if place and (not overtake or call.group != self._calls[0].group):
                 break
             if call.after is None or call.after in self._done:
                 return place

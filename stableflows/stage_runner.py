@@ -197,6 +197,7 @@ class StageRunner:
         """Set the options that the call needs, and send it: once more, if a checkpoint failed to load
         meanwhile, for that spoils what the server renders until it is healed."""
         while True:
+            self.broken.refuse(spoken.request.body)
             sent = self._restated(spoken)
             await self._set_options(call, spoken, turn)
             await self._check_loaded(call, spoken)
@@ -211,7 +212,6 @@ class StageRunner:
             else:
                 if self.broken.failures == failures:
                     return sent, reply
-            self.broken.refuse(spoken.request.body)
 
     async def look_again(self) -> None:
         """Before a further try: if the server was away, read anew what it has.

@@ -145,7 +145,7 @@ def test_numbers_that_are_equal_make_equal_keys() -> None:
 
 def output(call: StageCall) -> StageOutput:
     images = tuple(
-        ImageRecord(path=f"{call.call_id}/{place}", sha256="0", width=8, height=8) for place in range(call.n)
+        ImageRecord(path=f"{call.call_id}/{place}", sha256="0" * 64, width=8, height=8) for place in range(call.n)
     )
     return StageOutput(stage_type=call.stage_type, images=images, key="k", duration=0)
 
@@ -167,7 +167,7 @@ async def run(
         under_way -= 1
         return None if call.call_id in (fail or set()) else output(call)
 
-    await execute(job.calls, run_call, stop=asyncio.Event(), at_once=depth)
+    await execute(job.calls, run_call, stop=asyncio.Event(), depth=depth)
     return order, sources, most
 
 
@@ -244,7 +244,7 @@ async def test_a_call_is_overtaken_only_by_calls_of_its_group() -> None:
         ended.append(call.call_id)
         return output(call)
 
-    await execute(calls, run_call, stop=asyncio.Event(), at_once=3)
+    await execute(calls, run_call, stop=asyncio.Event(), depth=3)
     assert len(ended) == 4
 
 

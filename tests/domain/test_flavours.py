@@ -62,7 +62,7 @@ async def render(
             outputs[call.call_id] = await runner.run(call, source)
             return outputs[call.call_id]
 
-        await execute(job.calls, run_call, stop=asyncio.Event(), at_once=depth + 2)
+        await execute(job.calls, run_call, stop=asyncio.Event(), depth=depth, ahead=2)
         await server.changes.put_back(client)
         return outputs, before, await client.options()
 

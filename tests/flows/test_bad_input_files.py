@@ -130,7 +130,7 @@ def test_a_byte_order_mark_is_accepted(tmp_path: Path) -> None:
         (["--stages", "upscale", "--prompt", "x"], "the first stage is upscale, which continues images"),
         (["--prompt", "x", "--input", "whole.png", "--stages", "txt2img"], "txt2img, which takes none"),
         (["--again"], "there is no earlier run in"),
-        (["--again", "pack.yaml"], "--again runs the last job"),
+        (["--again", "pack.yaml"], "--again takes the job as it was"),
     ],
 )
 def test_options_that_cannot_be_run(

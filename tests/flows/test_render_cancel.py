@@ -137,7 +137,7 @@ def test_cancelled_while_it_waits_before_a_further_try(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """It does not wait to the end of the pause (here an hour), and does not try again."""
-    monkeypatch.setattr("tasks.stages.RETRY_DELAYS", [3600.0] * 3)
+    monkeypatch.setattr("tasks.stages.RETRY_DELAYS", [3600.0] * 6)
     sandbox.arm(Fault(kind="status", status=503, **SECOND_TXT2IMG))
     with Meanwhile(arrived(sandbox, 3), lambda: cancel_at_prefect(running_server)):
         ran = run_command(pack, "--server", sandbox.url, root=tmp_path / "out", prefect=running_server)
@@ -157,7 +157,7 @@ def test_cancelled_while_it_waits_for_a_server_that_went_away(
     tmp_path: Path,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr("tasks.stages.RETRY_DELAYS", [0.0] * 3)
+    monkeypatch.setattr("tasks.stages.RETRY_DELAYS", [0.0] * 6)
     monkeypatch.setattr("tasks.stages.RESTART_SECONDS", 3600.0)
     sandbox.arm(Fault(kind="crash", **SECOND_TXT2IMG))
     with Meanwhile(arrived(sandbox, 3), lambda: cancel_at_prefect(running_server)):
