@@ -13,12 +13,12 @@ from stableflows.results import BatchResult, EntryResult, ImageRecord
 __all__ = ["MOST_PICTURES", "contact_sheet", "results_table"]
 
 MOST_PICTURES = 200
-"""Pictures on a sheet; each is about 15 kB in Prefect's database. The gallery on disk has them all."""
-THUMBNAIL = 256
+"""Pictures on a sheet; each is about 8 kB in Prefect's database. The gallery on disk has them all."""
+THUMBNAIL = 192
 """Pixels of the longer side."""
 QUALITY = 70
 """Of WebP."""
-IN_A_ROW = 4
+IN_A_ROW = 3
 
 
 def contact_sheet(result: BatchResult, gallery: Path) -> str:

@@ -43,7 +43,7 @@ def test_a_contact_sheet_shows_every_picture_small_with_what_it_is(sample: Sampl
     ]
     for _, data, _ in pictures:
         with Image.open(io.BytesIO(base64.b64decode(data))) as image:
-            assert (image.format, image.size) == ("WEBP", (256, 171))
+            assert (image.format, image.size) == ("WEBP", (192, 128))
     assert str(sample.folder.gallery_file) in text
     assert "| 2 | a yawl | error | 0 | txt2img: out of memory |" in text
 
