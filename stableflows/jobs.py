@@ -5,6 +5,7 @@ store/jobs/<job id>.json     store/inputs/<sha256>.<suffix>
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -120,7 +121,7 @@ def waiting_jobs(root: Path) -> list[str]:
 
 
 def _waiting_file(root: Path, job_id: str) -> Path:
-    return root / "store" / "waiting" / job_id
+    return root / "store" / "waiting" / _job_file(root, job_id).stem
 
 
 def load(
@@ -231,4 +232,6 @@ def _read_job(root: Path, job_id: str) -> Snapshot:
 
 
 def _job_file(root: Path, job_id: str) -> Path:
+    if not re.fullmatch("[0-9a-f]{64}", job_id):  # it came from Prefect's API, and becomes the name of a file
+        raise InputError(f"{job_id[:80]!r} is no job's id; it has 64 digits and letters from a to f.")
     return root / "store" / "jobs" / f"{job_id}.json"

@@ -25,7 +25,7 @@ __all__ = [
 class Record(BaseModel):
     """Frozen; fields that a later version adds are kept out of an older reader's way."""
 
-    model_config = ConfigDict(frozen=True, extra="ignore")
+    model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)
 
 
 def _inside(path: str) -> str:

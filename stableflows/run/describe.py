@@ -40,7 +40,7 @@ def _txt2img(config: dict[str, Any]) -> Iterator[str]:
         yield " ".join(filter(None, ("hires", _growth(hires, "scale"), str(hires.get("upscaler") or ""))))
     if refiner.get("enabled"):
         step = refiner.get("switch_step")
-        at = f"step {step}" if step else f"{refiner.get('switch_at') or 0.8:.0%}"
+        at = f"step {step}" if step else f"{_percent(refiner.get('switch_at') or 0.8)}"
         yield f"refiner {_stem(refiner.get('checkpoint'))} from {at}"
 
 
@@ -56,9 +56,9 @@ def _upscale(config: dict[str, Any]) -> Iterator[str]:
     yield _growth(config, "factor")
     yield str(config.get("upscaler") or "")
     second = config.get("upscaler_2")
-    yield f"{second} {config.get('upscaler_2_visibility'):.0%}" if second else ""
+    yield f"{second} {_percent(config.get('upscaler_2_visibility'))}" if second else ""
     for field, name in (("gfpgan_visibility", "GFPGAN"), ("codeformer_visibility", "CodeFormer")):
-        yield f"{name} {config[field]:.0%}" if config.get(field) else ""
+        yield f"{name} {_percent(config[field])}" if config.get(field) else ""
     if config.get("mode") != "extras":
         yield "SD upscale" if config.get("mode") == "sd_upscale" else "img2img"
         yield _denoising(config)
@@ -75,7 +75,7 @@ def _adetailer(config: dict[str, Any]) -> Iterator[str]:
 def _sampling(config: dict[str, Any]) -> Iterator[str]:
     yield " ".join(str(config[name]) for name in ("sampler", "scheduler") if config.get(name))
     yield f"{config['steps']} steps" if config.get("steps") else ""
-    yield f"CFG {config['cfg_scale']:g}" if config.get("cfg_scale") is not None else ""
+    yield f"CFG {_short(config['cfg_scale'])}" if config.get("cfg_scale") is not None else ""
 
 
 def _size(config: dict[str, Any]) -> str:
@@ -84,12 +84,12 @@ def _size(config: dict[str, Any]) -> str:
 
 def _growth(config: dict[str, Any], factor: str) -> str:
     """A target size, else a factor."""
-    return _size(config) or (f"×{config[factor]:g}" if config.get(factor) else "")
+    return _size(config) or (f"×{_short(config[factor])}" if config.get(factor) else "")
 
 
 def _denoising(config: dict[str, Any]) -> str:
     strength = config.get("denoising_strength")
-    return f"denoising {strength:g}" if strength is not None else ""
+    return f"denoising {_short(strength)}" if strength is not None else ""
 
 
 def _checkpoint(config: dict[str, Any]) -> str:
@@ -102,3 +102,12 @@ def _stem(name: Any) -> str:
     for ending in (".safetensors", ".ckpt", ".pt", ".pth"):
         text = text.removesuffix(ending)
     return text
+
+
+def _short(value: Any) -> str:
+    """A number as people write it. A plan is a file, which may hold anything in its place."""
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
+
+
+def _percent(value: Any) -> str:
+    return f"{value:.0%}" if isinstance(value, int | float) else str(value)

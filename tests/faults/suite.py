@@ -1,5 +1,5 @@
-"""The rounds of the fault suite: each a job that is killed, cut off or lied to, taken up until it is done, and
-then looked at."""
+"""The rounds of the fault suite: each a job that is killed, cut off or lied to, taken up until it is done,
+and then looked at."""
 
 from __future__ import annotations
 
@@ -16,11 +16,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import get_args
 
+from stableflows.errors import StableflowsError
 from stableflows.failpoints import VARIABLE
 from stableflows.sandbox.faults import FaultKind
 from tests.faults.ledger import Ledger
 from tests.faults.processes import Forker, PrefectServer, Run, SandboxServer, wait_for
-from tests.faults.world import Reference, World, pack_of
+from tests.faults.world import DEPTH, Reference, World, pack_of
 
 __all__ = ["FAILPOINTS", "Findings", "Suite"]
 
@@ -192,7 +193,7 @@ class Suite:
                     self.sandbox.kill()  # what is left of it does not listen
                     self.sandbox.start()
                 time.sleep(0.1)
-            world.after_death(deaths=len(PATHS), of_server=True)
+            world.in_flight += min(world.ledger.rendered_again(), DEPTH * len(PATHS))
             self.sandbox.disarm()
             self._finish(world, run)
 
@@ -207,7 +208,10 @@ class Suite:
             try:
                 yield world
                 wrong = world.check(self.reference)
-            except AssertionError as error:
+                if world.owes_options():
+                    self.forker.start(str(world.pack), *world.options(self.sandbox.url)).wait()
+                    wrong += ["the server's options were not put back"] * world.owes_options()
+            except (AssertionError, OSError, StableflowsError) as error:
                 wrong = [str(error)]
             self.findings.wrong += [f"{world.root.name}: {line}" for line in wrong]
             self.findings.images += self.reference.calls

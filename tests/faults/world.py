@@ -79,14 +79,16 @@ class World:
 
     def command(self, server: str) -> list[str]:
         """The command that starts the job, or takes it up again if there is something to take up."""
-        options = ["--server", server, "--out", str(self.root)]
         if any(self.root.glob("*/plan.json")):
-            return ["--resume", self.folder.plan().run_id, *options]
-        return [str(self.pack), *options]
+            return ["--resume", self.folder.plan().run_id, *self.options(server)]
+        return [str(self.pack), *self.options(server)]
 
     def retry(self, server: str) -> list[str]:
         """The command that also makes again what failed."""
-        return ["--retry", self.folder.plan().run_id, "--server", server, "--out", str(self.root)]
+        return ["--retry", self.folder.plan().run_id, *self.options(server)]
+
+    def options(self, server: str) -> list[str]:
+        return ["--server", server, "--out", str(self.root)]
 
     @property
     def folder(self) -> RunFolder:
@@ -215,9 +217,14 @@ class World:
             return [f"{name} is not the picture of the undisturbed run"]
         return []
 
+    def owes_options(self) -> bool:
+        """Whether the server died before its options could be put back: the next run there does it."""
+        return any((self.root / "store" / "options").glob("*.json"))
+
     def _left_over(self, reference: Reference) -> list[str]:
         """Files that an undisturbed run does not leave, and locks that somebody holds."""
-        wrong = [f"left over: {path}" for path in sorted(_plain(self._files()) - _plain(reference.files))]
+        more = sorted(_plain(self._files()) - _plain(reference.files))
+        wrong = [f"left over: {path}" for path in more if not path.startswith("store/options/")]
         wrong += [f"left over at home: {path}" for path in sorted(self._home() - reference.home)]
         for file in (*self.root.rglob("*.lock"), *self.home.rglob("*.lock"), *self.home.rglob("*.next")):
             lock = FileLock(file)
