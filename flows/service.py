@@ -13,6 +13,7 @@ import stat
 import sys
 import threading
 from contextlib import suppress
+from pathlib import Path
 
 from flows.own_server import TELEMETRY_OFF, end_with_parent, serve
 from flows.up_state import POOL
@@ -95,6 +96,10 @@ async def _until_told(coroutine: object) -> None:
 def main() -> int:
     """Run one service until a signal, or until a keeper closes its standard input."""
     os.environ.update(TELEMETRY_OFF)
+    # `python` in the deployments' command is this one.
+    os.environ["PATH"] = os.pathsep.join(
+        [str(Path(sys.executable).parent), os.environ.get("PATH", os.defpath)]
+    )
     # A shell's background job ignores SIGINT, and Prefect's worker passes that on to its runs.
     signal.signal(signal.SIGINT, signal.default_int_handler)
     if stat.S_ISFIFO(os.fstat(0).st_mode):
