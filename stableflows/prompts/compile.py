@@ -19,7 +19,7 @@ from stableflows.prompts.wildcards import Value, Wildcards
 
 __all__ = ["Compiler"]
 
-MAX_NODES = 200_000
+MAX_NODES = 50_000
 """Nodes of one prompt, wildcards with syntax in their values included."""
 MAX_PATHS = 1_000
 """Names that one wildcard with choices in its name can have."""
@@ -75,6 +75,7 @@ class Compiler:
         self._nodes = 0
         self._compiled: dict[tuple[object, ...], tree.Node] = {}
         self._kept: list[_Scope] = []
+        self._read: dict[str, syntax.Syntax] = {}
 
     def texts(self, texts: Sequence[syntax.Syntax], separator: str) -> tree.Node:
         """Texts that are drawn together: a variable set in one is known in all.
@@ -109,11 +110,12 @@ class Compiler:
         """Text that comes from elsewhere than a prompt."""
         if not has_syntax(text):
             return tree.Literal(text)
-        try:
-            read = parse(text, exists=lambda name: bool(self._wildcards.find(name)))
-        except TemplateError as error:
-            raise InputError(f"{of}: {error}.", where=self._places.entry) from None
-        return self._node(read, scope)
+        if text not in self._read:
+            try:
+                self._read[text] = parse(text, exists=lambda name: bool(self._wildcards.find(name)))
+            except TemplateError as error:
+                raise InputError(f"{of}: {error}.", where=self._places.entry) from None
+        return self._node(self._read[text], scope)
 
     def _node(self, part: syntax.Syntax, scope: _Scope) -> tree.Node:  # noqa: PLR0911 (a kind each)
         self._nodes += 1
@@ -237,7 +239,7 @@ class Compiler:
         inner = replace(scope, variables=variables) if part.variables else scope
         self._kept.append(inner)
         method = None if scope.numbered else (pick and pick.method) or part.method
-        picking = replace(pick or syntax.Pick(()), method=method)
+        picking = replace(pick or syntax.Pick(()), options=(), method=method)
         if isinstance(part.path, syntax.Text):
             return self._named_wildcard(part.path.text.strip(), inner, picking)
         possible = self._node(part.path, replace(scope, numbered=True, inlined=True))
