@@ -9,7 +9,6 @@ from typing import Any
 
 from pydantic import JsonValue, ValidationError
 
-from stableflows.config import PipelineConfig
 from stableflows.config.flat import nested, set_in
 from stableflows.config.layers import Layer, explain
 from stableflows.errors import InputError, InvalidInputs, Where
@@ -72,23 +71,11 @@ def points(sweep: Sweep) -> Iterator[Point]:
 
 
 def as_settings(point: Point) -> dict[str, Any]:
-    """What a point sets, as a config in the nested form.
-
-    Raises:
-        InputError: a field is none, or says the same as another.
-    """
+    """What a point sets, in the nested form; whether there are such fields shows when it is merged."""
     settings: dict[str, Any] = {}
     for field, value in ((field, value) for axis in point for field, value in axis.items()):
         if field != STYLES:
-            path = path_of(field)
-            if len(path) > 1 and path[0] not in PipelineConfig.model_fields:
-                raise InputError(
-                    f"there is no stage {path[0]!r}.",
-                    where=Where(field=f"sweep {field}"),
-                    allowed=list(PipelineConfig.model_fields),
-                    value=path[0],
-                )
-            set_in(settings, path, value)
+            set_in(settings, path_of(field), value)
     return settings
 
 

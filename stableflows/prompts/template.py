@@ -167,6 +167,9 @@ class Template:
         Raises:
             InputError: more than can be written.
         """
+        if not self.is_dynamic:
+            yield Written(self.written, {}, seed)
+            return
         seen: set[bytes] = set()
         sizes = [len(slot.values) for slot in self.slots]
         try:

@@ -22,7 +22,7 @@ template = st.recursive(
     lambda inner: st.one_of(
         st.lists(inner, min_size=1, max_size=3).map(lambda parts: "{" + "|".join([*parts, "z"]) + "}"),
         st.tuples(st.integers(0, 2), st.lists(inner, min_size=1, max_size=3)).map(
-            lambda pick: "{%d-2$$%s|z}" % (pick[0], "|".join(pick[1]))
+            lambda pick: f"{{{pick[0]}-2$${'|'.join(pick[1])}|z}}"
         ),
         st.tuples(inner, inner).map("".join),
         inner.map(lambda value: "{${v:" + value + "}|y}"),
@@ -125,7 +125,7 @@ def test_text_without_syntax_reads_as_itself(text: str) -> None:
     "prompt",
     [
         "{a|" * 20 + "b" + "}" * 20,
-        "{1-20$$" + "|".join("{a|b}%d" % number for number in range(20)) + "}",
+        "{1-20$$" + "|".join(f"{{a|b}}{number}" for number in range(20)) + "}",
         "${a=!{0|1|2|3|4|5|6|7|8|9}${b=!1}}" * 10,
         "__" * 3000 + "{a|b}",
         "<lora:" * 1500 + "{a|b}",

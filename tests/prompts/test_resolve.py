@@ -115,7 +115,7 @@ def test_globals_are_drawn_with_the_entry(words: Words) -> None:
     found = words.resolved(
         "${t=!{day|night}}${t}",
         around=Globals(prompt="${t} light", negative_prompt="{x|y}"),
-        **{"prompts": {"mode": "combinatorial"}},
+        prompts={"mode": "combinatorial"},
     )
     assert [(one.prompt, one.globals.prompt, one.globals.negative_prompt) for one in found] == [
         ("day", "day light", "x"),
@@ -221,7 +221,10 @@ def test_a_matrix_that_is_off_defines_nothing(words: Words) -> None:
 
 # -- styles
 
-STYLES = '\ufeffname,prompt,negative_prompt\r\n--- DRAWN ---,,\r\nink,"ink of {prompt}, lines",photo\r\nmatte,matte,\r\n'
+STYLES = (
+    "\ufeffname,prompt,negative_prompt\r\n--- DRAWN ---,,\r\n"
+    'ink,"ink of {prompt}, lines",photo\r\nmatte,matte,\r\n'
+)
 
 
 def test_styles_around_and_behind(words: Words) -> None:
