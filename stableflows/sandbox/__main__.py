@@ -27,6 +27,7 @@ def main(
     start_seconds: float = 0.0,
     auth: Annotated[str | None, cyclopts.Parameter(help="USER:PASSWORD of --api-auth.")] = None,
     sparse_config: bool = False,
+    stock_pictures: bool = False,
     server_stop: bool = False,
     request_log: Path | None = None,
     catalog: Annotated[Path | None, cyclopts.Parameter(help="JSON file of a catalog.")] = None,
@@ -42,6 +43,7 @@ def main(
         encode_seconds: time to encode the images of an answer, outside the lock.
         start_seconds: a slow start, whose routes come one by one.
         sparse_config: options as after a fresh installation: overrides leak.
+        stock_pictures: one picture a size for every answer, which takes no time: for benchmarks.
         server_stop: offer /sdapi/v1/server-stop, -kill and -restart.
         request_log: file that gets a JSON line for the start and the end of each request.
     """
@@ -59,6 +61,7 @@ def main(
         start_seconds=start_seconds,
         auth=(user, password) if auth is not None else None,
         sparse_config=sparse_config,
+        stock_pictures=stock_pictures,
         server_stop=server_stop,
         request_log=request_log,
     )

@@ -109,7 +109,15 @@ class Application:
         if self.webui.flavour.process_time and not reply.crashed:
             # The handler of exceptions sits outside of what measures the time.
             reply.headers["x-process-time"] = f"{time.monotonic() - started:.4}"
-        self.log.update(number, t_end=time.monotonic(), status=reply.status, images=reply.images)
+        t_run, t_ran = reply.rendered or (None, None)
+        self.log.update(
+            number,
+            t_end=time.monotonic(),
+            t_run=t_run,
+            t_ran=t_ran,
+            status=reply.status,
+            images=reply.images,
+        )
         if fault is not None and fault.kind == "truncated":
             await _send(send, reply, close=False, half=True)
             self._cut(scope, False)

@@ -48,6 +48,17 @@ async def _locked(webui: WebUI, work: Callable[[], Any]) -> Any:
     return await asyncio.wrap_future(webui.lock.submit(work))
 
 
+async def _rendered(webui: WebUI, work: Callable[[], Any]) -> tuple[Any, tuple[float, float]]:
+    """As `_locked`, and when the lock was taken and given back."""
+
+    def timed() -> tuple[Any, tuple[float, float]]:
+        began = time.monotonic()
+        return work(), (began, time.monotonic())
+
+    made: tuple[Any, tuple[float, float]] = await _locked(webui, timed)
+    return made
+
+
 def _listing(make: Callable[[WebUI], Any]) -> Endpoint:
     async def answer(call: Call) -> Reply:
         return replies.as_json(make(call.webui))
@@ -62,7 +73,10 @@ async def _encoded(call: Call, made: list[Image.Image]) -> tuple[list[str], tupl
     def encode() -> tuple[list[str], tuple[str, ...]]:
         if webui.settings.encode_seconds:
             time.sleep(webui.settings.encode_seconds)
-        files = [images.encode(image, webui.options) for image in made]
+        if stock := webui.stock:
+            files = [stock.file(image) for image in made]
+        else:
+            files = [images.encode(image, webui.options) for image in made]
         if call.fault is not None and call.fault.kind == "broken_image":
             files = [file[: len(file) // 3] for file in files]
         digests = tuple(hashlib.sha256(file).hexdigest() for file in files)
@@ -76,14 +90,14 @@ def _generating(kind: str) -> Endpoint:
         request, given = call.filled(kind)
         prepared = api.Prepared(call.webui, kind, request, given, call.fault)
         try:
-            done = await _locked(call.webui, prepared.run)
+            done, times = await _rendered(call.webui, prepared.run)
         except ServerError as error:
             if call.webui.family == "sdnext" and api.sdnext_swallows(error):
                 return replies.as_json({"images": [], "parameters": request, "info": ""})
             raise
         texts, digests = await _encoded(call, api.shown_images(prepared, done))
         reply = replies.as_json({**prepared.rest(done), "images": texts})
-        reply.images = digests
+        reply.images, reply.rendered = digests, times
         return reply
 
     return answer
@@ -92,12 +106,14 @@ def _generating(kind: str) -> Endpoint:
 def _extras(kind: str) -> Endpoint:
     async def answer(call: Call) -> Reply:
         request, _ = call.filled(kind)
-        made, info = await _locked(call.webui, partial(extras.run, call.webui, request, call.fault))
+        (made, info), times = await _rendered(
+            call.webui, partial(extras.run, call.webui, request, call.fault)
+        )
         texts, digests = await _encoded(call, api.spoiled(made, call.fault))
         single = kind == "extra-single-image"
         shown: dict[str, Any] = {"image": texts[0] if texts else None} if single else {"images": texts}
         reply = replies.as_json({"html_info": info, **shown})
-        reply.images = digests
+        reply.images, reply.rendered = digests, times
         return reply
 
     return answer

@@ -57,7 +57,7 @@ def encode(image: Image.Image, options: Options) -> bytes:
     kind = str(options["samples_format"]).lower()
     buffer = io.BytesIO()
     if kind == "png":
-        image.save(buffer, "PNG", pnginfo=_text_chunks(image.info), compress_level=_PNG_LEVEL)
+        image.save(buffer, "PNG", pnginfo=text_chunks(image.info), compress_level=_PNG_LEVEL)
     elif kind in ("jpg", "jpeg", "webp"):
         exif = Image.Exif()
         comment = str(image.info.get("parameters") or "")
@@ -73,7 +73,8 @@ def encode(image: Image.Image, options: Options) -> bytes:
     return buffer.getvalue()
 
 
-def _text_chunks(info: dict[Any, Any]) -> PngImagePlugin.PngInfo | None:
+def text_chunks(info: dict[Any, Any]) -> PngImagePlugin.PngInfo | None:
+    """An image's text as PNG chunks."""
     chunks = PngImagePlugin.PngInfo()
     found = False
     for key, value in info.items():

@@ -24,6 +24,9 @@ class LoggedRequest(BaseModel):
     t_start: float
     t_end: float | None = None
     """None while it runs, and for ever if its connection was cut."""
+    t_run: float | None = None
+    """When it got the lock, if it rendered and all went well; `t_ran`: when it gave it back."""
+    t_ran: float | None = None
     method: str
     path: str
     query: str = ""
@@ -43,6 +46,7 @@ class RequestLog:
         self._guard = threading.Lock()
         self._entries: list[LoggedRequest] = []
         self._sizes: list[int] = []
+        self._kept = 0
         self._thinned = 0
         self._path = path
 
@@ -52,15 +56,17 @@ class RequestLog:
             logged = LoggedRequest(n=len(self._entries) + 1, **entry)
             self._entries.append(logged)
             self._sizes.append(size)
+            self._kept += size
             self._thin()
             self._write("start", logged)
             return logged.n
 
     def _thin(self) -> None:
         """Drop the images from the oldest bodies when there are too many."""
-        while sum(self._sizes) > _BODIES_KEPT and self._thinned < len(self._entries) - 1:
+        while self._kept > _BODIES_KEPT and self._thinned < len(self._entries) - 1:
             entry = self._entries[self._thinned]
             self._entries[self._thinned] = entry.model_copy(update={"body": _without_images(entry.body)})
+            self._kept -= self._sizes[self._thinned]
             self._sizes[self._thinned] = 0
             self._thinned += 1
 
@@ -80,7 +86,7 @@ class RequestLog:
 
     def clear(self) -> None:
         with self._guard:
-            self._entries, self._sizes, self._thinned = [], [], 0
+            self._entries, self._sizes, self._kept, self._thinned = [], [], 0, 0
 
     def _write(self, event: str, entry: LoggedRequest) -> None:
         if self._path is None:

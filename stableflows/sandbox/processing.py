@@ -188,5 +188,7 @@ def _detail(job: Job, index: int, number: int, unit: adetailer.Unit, image: Imag
         webui.sleep(webui.settings.step_seconds * max(1, int(steps * unit.ad_denoising_strength)))
     except Interrupted:
         return image
+    if webui.stock:
+        return image
     recipe = pixels.detail_recipe(job, index, number, unit, image)
     return draw.retouch(image, recipe, unit.ad_denoising_strength, unit.ad_model)

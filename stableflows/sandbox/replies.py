@@ -20,6 +20,8 @@ class Reply:
     headers: dict[str, str] = field(default_factory=dict)
     images: tuple[str, ...] = ()
     """SHA-256 of the images in it, for the log."""
+    rendered: tuple[float, float] | None = None
+    """When it held the lock, if it rendered and all went well."""
     crashed: bool = False
     """It is a 500 that came from an exception inside the server."""
 

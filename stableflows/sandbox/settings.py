@@ -25,6 +25,8 @@ class SandboxSettings(BaseModel):
             checkpoint's hash only after its first use.
         start_seconds: how long the start takes; routes come one by one during it.
         request_log: a file that gets one JSON line when a request starts and one when it ends.
+        stock_pictures: every answer has the same picture of its size (its infotext is its own), as a PNG, and
+            drawing takes no time: for benchmarks, where the sandbox must not be what is measured.
         server_stop: offer ``/sdapi/v1/server-stop|kill|restart`` (``--api-server-stop``).
     """
 
@@ -42,4 +44,5 @@ class SandboxSettings(BaseModel):
     knows_hashes: bool = False
     start_seconds: float = Field(default=0.0, ge=0)
     request_log: Path | None = None
+    stock_pictures: bool = False
     server_stop: bool = False

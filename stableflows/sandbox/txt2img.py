@@ -102,6 +102,8 @@ class TextJob(Job):
         if r["enable_hr"] and not self.webui.state.interrupted:
             more, size, done = self._second_pass(checkpoint, first)
             word = "txt2img + hires"
+        if stock := self.webui.stock:
+            return [stock.picture(size) for _ in numbers]
         recipes = [pixels.recipe(self, number, checkpoint, more) for number in numbers]
         made = [draw.generate(recipe, *size, word) for recipe in recipes]
         if done == 1.0:

@@ -14,6 +14,7 @@ from stableflows.sandbox.options import Options
 from stableflows.sandbox.progress import State, Tasks
 from stableflows.sandbox.recorded import of_family
 from stableflows.sandbox.settings import SandboxSettings
+from stableflows.sandbox.stock import Stock
 from stableflows.sandbox.weights import HashCache, Weights
 
 
@@ -50,6 +51,7 @@ class WebUI:
         )
         self.loras = Loras(catalog, hashes, self.family)
         self.conditioning = Conditioning(catalog, hashes, self.family)
+        self.stock = Stock() if settings.stock_pictures else None
         self.started = time.monotonic()
         # One worker is one lock with waiting in order of arrival.
         self.lock = ThreadPoolExecutor(1, thread_name_prefix="sandbox-lock")
