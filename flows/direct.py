@@ -10,6 +10,7 @@ from flows.prefect_runs import cancel_on_interrupt
 from stableflows.closing import Ending
 from stableflows.errors import StableflowsError
 from stableflows.request import RenderRequest
+from stableflows.run.files import why_not
 
 __all__ = ["run_directly"]
 
@@ -33,7 +34,13 @@ async def _flow(request: RenderRequest, reporter: Reporter) -> Ending:
     HOOKS.set(hooks)
     with cancel_on_interrupt(hooks.cancel):
         state = await render(request, return_state=True)
-    if hooks.ending is None:  # a fault of ours: the traceback says where
-        await state.aresult()
+    if hooks.ending is None:
+        try:
+            await state.aresult()  # a fault of ours: the traceback says where
+        except OSError as error:
+            raise StableflowsError(
+                f"The run stopped: {error.filename or 'a file of it'} cannot be written: {why_not(error)}. "
+                "What was rendered before is kept; --resume makes the rest."
+            ) from error
         raise StableflowsError(f"The run ended as {state.name} without a result: {state.message}")
     return hooks.ending

@@ -20,7 +20,7 @@ from stableflows.errors import InputError, InvalidInputs, Places
 from stableflows.job import Job, RunMode, SubmittedAs
 from stableflows.request import Prepared, RenderRequest, prepare, prepare_job, with_mode
 from stableflows.run import history
-from stableflows.run.files import write_whole
+from stableflows.run.files import why_not, write_whole
 from stableflows.run.folder import RunFolder
 from stableflows.settling import settle
 
@@ -59,14 +59,17 @@ def save_job(prepared: Prepared, root: Path) -> str:
         Its id, with which `load` finds it.
 
     Raises:
-        OSError: it cannot be written.
+        InputError: it cannot be written.
     """
-    inputs_folder(root).mkdir(parents=True, exist_ok=True)
-    prepared.images.keep(inputs_folder(root), write_whole)
     file = _job_file(root, prepared.job.job_id)
-    file.parent.mkdir(parents=True, exist_ok=True)
     snapshot = Snapshot(job=prepared.job, places=prepared.places, warnings=prepared.warnings)
-    write_whole(file, snapshot.model_dump_json(indent=1).encode())
+    try:
+        inputs_folder(root).mkdir(parents=True, exist_ok=True)
+        prepared.images.keep(inputs_folder(root), write_whole)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        write_whole(file, snapshot.model_dump_json(indent=1).encode())
+    except OSError as error:
+        raise InputError(f"The job cannot be kept in {root}: {why_not(error)}.") from error
     return prepared.job.job_id
 
 

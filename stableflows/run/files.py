@@ -36,6 +36,7 @@ __all__ = [
     "sync_directory",
     "try_lock",
     "unlock",
+    "why_not",
     "write_new",
     "write_whole",
 ]
@@ -276,6 +277,11 @@ REASONS = {
 }
 
 
+def why_not(error: OSError) -> str:
+    """Why something could not be written, in words."""
+    return REASONS.get(error.errno or 0, error.strerror or str(error))
+
+
 def check_writable(root: Path) -> None:
     """Create the output folder if need be, and see that a file can be written into it.
 
@@ -293,7 +299,6 @@ def check_writable(root: Path) -> None:
         for folder in missing:
             if folder.is_dir():
                 folder.rmdir()
-        reason = REASONS.get(error.errno or 0, error.strerror or str(error))
         raise InputError(
-            f"The output folder {root} cannot be written: {reason}. Name another with --out DIR."
+            f"The output folder {root} cannot be written: {why_not(error)}. Name another with --out DIR."
         ) from None

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from datetime import datetime
+from datetime import date, datetime
 from itertools import count
-from pathlib import Path
+from pathlib import Path, PurePosixPath
 from typing import Any
 
 from pydantic import ValidationError
@@ -105,7 +105,8 @@ class RunFolder:
     @contextmanager
     def held(self) -> Iterator[None]:
         """This process is the one that renders into the folder, for the time of the block. The lock is the
-        operating system's and dies with the process; a lock file without a holder is a run that was killed.
+        operating system's and dies with the process; a lock file without a holder is a run that was killed,
+        or whose disk was full: what became of it could not be written, which whoever starts next then does.
 
         Raises:
             RunInProgressError: another process does.
@@ -115,8 +116,13 @@ class RunFolder:
             raise RunInProgressError(f"the run in {self.path} is being rendered by another process now.")
         try:
             yield
-        finally:
+        except OSError:
+            lock.release()
+            raise
+        except BaseException:
             unlock(lock)
+            raise
+        unlock(lock)
 
     def begin_again(self) -> None:
         """Put away what the run's last process left; only for who holds the folder."""
@@ -138,6 +144,11 @@ class RunFolder:
         starts = (line for line in read_lines(self.log_file) if line.get("event") == Event.RUN_START)
         return tuple(dict.fromkeys(str(line["flow_run_id"]) for line in starts if line.get("flow_run_id")))
 
+    @property
+    def day(self) -> date:
+        """On which the run began, by its name."""
+        return date.fromisoformat(self.name[:10])
+
     def relative(self, path: Path) -> str:
         """`path` as records have it: relative to the output root, with forward slashes."""
         return path.relative_to(self.root).as_posix()
@@ -153,6 +164,7 @@ class RunFolder:
         n: int,
         seed: int | None,
         prompt: str,
+        named: PurePosixPath | None = None,
     ) -> Path:
         """Put an image of the store, as the server sent it, into this folder.
 
@@ -161,6 +173,7 @@ class RunFolder:
             final: whether its stage is the last of its entry.
             entry: index of the entry in the run, from 0 (as in `CallRecord`).
             index: of the image among the entry's `n`, from 0.
+            named: a finished image's name in this folder, in place of the usual one.
 
         Returns:
             Where it is: a link to `stored`, or a copy. If the name is taken by another image, that stays, and
@@ -170,7 +183,10 @@ class RunFolder:
             OSError: it cannot be written; nothing half-written is left.
         """
         suffix = stored.suffix
-        if final:
+        if final and named is not None:
+            path = self.images / named
+            path.parent.mkdir(parents=True, exist_ok=True)
+        elif final:
             path = self.images / names.image_name(entry + 1, prompt, seed, index=index, n=n, suffix=suffix)
         else:
             path = self.stages / names.stage_image_name(
@@ -238,9 +254,8 @@ class RunFolder:
     def discard_partial_files(self) -> None:
         """Delete what a kill left half-written. Only for who takes the run up again: another process
         that is writing here would lose its file."""
-        for folder in (self.images, self.stages):
-            for partial in folder.glob(f".*{PARTIAL_SUFFIX}"):
-                partial.unlink()
+        for partial in self.path.rglob(f".*{PARTIAL_SUFFIX}"):  # templates of names make folders in it
+            partial.unlink()
 
 
 def _not_readable(path: Path, error: ValueError) -> str:
