@@ -196,7 +196,7 @@ def test_entries_take_turns(words: Words, mode: str) -> None:
 
 
 def test_values_of_slots_may_be_drawn(words: Words) -> None:
-    said = {"matrix": {"slots": {"a": ["{1|2}", "3"]}}, "prompts": {"mode": "combinatorial"}}
+    said: dict[str, Any] = {"matrix": {"slots": {"a": ["{1|2}", "3"]}}, "prompts": {"mode": "combinatorial"}}
     assert [one.prompt for one in words.resolved("[[a]] [[a]]", **said)] == ["1 1", "2 2", "3 3"]
     assert words.count("[[a]] {x|y}", **said) == 6
     assert words.count("[[a]] {x|y}", matrix=said["matrix"], prompts={"limit": 3}) == 5

@@ -70,7 +70,7 @@ def job_of(words: Words, said: str, **asked: Any) -> Any:
 def test_a_swept_pack_is_an_entry_a_point_with_one_seed(words: Words) -> None:
     prepared = job_of(words, "sweep:\n - txt2img.steps: [10, 20]\n - txt2img.sampler: [Euler, DDIM]")
     configs = [entry.plan.stages[0].config for entry in prepared.entries]
-    assert [(config.steps, config.sampler) for config in configs] == [  # type: ignore[union-attr]
+    assert [(config.steps, config.sampler) for config in configs] == [
         (10, "Euler"),
         (10, "DDIM"),
         (20, "Euler"),

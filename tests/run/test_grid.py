@@ -52,7 +52,9 @@ def test_nothing_swept_gives_no_grid(sample: Sample) -> None:
 
 
 def test_each_image_is_in_its_row_and_column(sample: Sample) -> None:
-    points = [[{"vae": row}, {"txt2img.steps": column}] for row in "ab" for column in (10, 20)]
+    points: list[list[dict[str, Any]]] = [
+        [{"vae": row}, {"txt2img.steps": column}] for row in "ab" for column in (10, 20)
+    ]
     calls = swept(sample, points)
     sample.write_plan()
     # Finished in another order than planned.
@@ -62,7 +64,7 @@ def test_each_image_is_in_its_row_and_column(sample: Sample) -> None:
     assert grid.relative_to(sample.folder.path).as_posix() == "grids/0001-a-cat.png"
     assert colours(grid) == [rgb(name) for name in "1234"]
     with Image.open(grid) as image:
-        assert image.text["Description"] == "Grid composed from images of a run; not rendered by a model."
+        assert image.info["Description"] == "Grid composed from images of a run; not rendered by a model."
 
 
 def test_an_image_that_is_not_there_leaves_its_cell_empty(sample: Sample) -> None:
