@@ -72,7 +72,8 @@ def _start(home: Path, port: int | None) -> UpState:
         keeper = subprocess.Popen(  # noqa: S603 (ourselves)
             [sys.executable, "-P", "-m", "flows.keeper", str(listener.fileno())],
             cwd=project_folder(),
-            env={**os.environ, "PREFECT_HOME": str(home)},
+            # -P keeps a `flows` of the user's folder out, and the checkout's own is named in its place.
+            env={**os.environ, "PREFECT_HOME": str(home), "PYTHONPATH": _python_path()},
             stdin=subprocess.DEVNULL,
             stdout=output,
             stderr=output,
@@ -91,6 +92,10 @@ def _start(home: Path, port: int | None) -> UpState:
         keeper.terminate()
         keeper.wait(STOP_BOUND)
     raise PrefectApiError(f"The queue did not start. Its logs, in {folder}, end with:\n{_tails(folder)}")
+
+
+def _python_path() -> str:
+    return os.pathsep.join(filter(None, [str(project_folder()), os.environ.get("PYTHONPATH")]))
 
 
 def _listen(port: int | None, configured: Setting | None) -> socket.socket:

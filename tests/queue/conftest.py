@@ -78,10 +78,16 @@ class Queue:
             return asyncio.run(done())
 
     def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
-        """An answer of the Prefect API: GET, or POST with a body."""
+        """An answer of the Prefect API: GET, or POST with a body; asked again while its database is busy."""
         import httpx
 
-        answer = httpx.request("GET" if body is None else "POST", f"{self.url}{path}", json=body, timeout=30)
+        for pause in (0.5, 1.0, 2.0, 4.0, 8.0, 0.0):
+            answer = httpx.request(
+                "GET" if body is None else "POST", f"{self.url}{path}", json=body, timeout=60
+            )
+            if answer.status_code != 503:
+                break
+            time.sleep(pause)
         answer.raise_for_status()
         return answer.json()
 
