@@ -5,6 +5,7 @@
 ``POST /__sandbox__/faults``      arm one (the fields of ``Fault``); ``DELETE`` disarms all
 ``GET  /__sandbox__/catalog``     what lies on the disk
 ``POST /__sandbox__/catalog``     other files on the disk (the server notices when a real one would)
+``GET  /__sandbox__/loads``       how many checkpoints were loaded since the process started
 ``POST /__sandbox__/restart``     a new process: ``{"catalog": {...} | null, "seconds": 0.0}``
 ``POST /__sandbox__/options``     set options past every rule
 """
@@ -51,6 +52,7 @@ class Control:
             ("DELETE", "faults"): self._disarm,
             ("GET", "catalog"): self._catalog,
             ("POST", "catalog"): self._set_catalog,
+            ("GET", "loads"): self._loads,
             ("POST", "restart"): self._restart,
             ("POST", "options"): self._set_options,
         }
@@ -90,6 +92,9 @@ class Control:
     def _set_catalog(self, _: Request, body: Any) -> Reply:
         self._host.set_catalog(Catalog.model_validate(body))
         return self._catalog(_, body)
+
+    def _loads(self, _: Request, __: Any) -> Reply:
+        return replies.as_json({"checkpoints": self._host.webui.weights.loads})
 
     def _restart(self, _: Request, body: Any) -> Reply:
         catalog = Catalog.model_validate(body["catalog"]) if body.get("catalog") else None
