@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo up down test check lock clean
+.PHONY: demo up down test faults check lock clean
 
 demo: .venv/ready
 	$(BIN)/python -m flows.run packs/demo.yaml --server sandbox
@@ -15,6 +15,10 @@ down: .venv/ready
 
 test: .venv/ready
 	$(BIN)/python -m pytest -n 2 --dist loadfile
+
+# Some 20 minutes: processes are killed, servers die and lie, and nothing may be lost or rendered twice.
+faults: .venv/ready
+	$(BIN)/python -m tests.faults
 
 check: .venv/ready
 	$(BIN)/ruff check .

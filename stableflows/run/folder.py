@@ -240,6 +240,8 @@ class RunFolder:
         try:
             return PlanRecord.model_validate(parsed(self.plan_file.read_bytes()))
         except FileNotFoundError:
+            if not self.path.is_dir():
+                raise StableflowsError(f"{self.path} is gone; was it moved, or its drive unplugged?") from None
             raise StableflowsError(
                 f"{self.path} has no plan.json: that run ended before its first request."
             ) from None

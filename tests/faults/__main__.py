@@ -5,12 +5,17 @@ from __future__ import annotations
 import sys
 import tempfile
 import time
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 from cyclopts import App
 
 from tests.faults.report import report
 from tests.faults.suite import FAILPOINTS, KINDS, Suite
+
+RUN_KILLS, SANDBOX_KILLS, PREFECT_KILLS = 110, 20, 5
+"""At least."""
 
 app = App(name="python -m tests.faults", version_flags=())
 
@@ -46,20 +51,21 @@ def main(
     return 1 if suite.findings.wrong else 0
 
 
-def _rounds(suite: Suite):  # type: ignore[no-untyped-def]
+def _rounds(suite: Suite) -> Iterator[Callable[[], None]]:
+    """Every fault at every stage; then kills until there are enough of each kind."""
+    found = suite.findings
     for kind in KINDS:
-        yield lambda kind=kind: suite.fault(kind)
-    for _ in range(4):
-        yield lambda: suite.kill_sandbox(6)
+        yield partial(suite.fault, kind)
+    while found.server_kills["sandbox"] < SANDBOX_KILLS:
+        yield partial(suite.kill_sandbox, 6)
+    while found.server_kills["Prefect server"] < PREFECT_KILLS:
+        yield partial(suite.kill_prefect, 3)
     for _ in range(2):
-        yield lambda: suite.kill_prefect(3)
-    for _ in range(2):
-        yield lambda: suite.kill_at_any_time(5, own_prefect=True)
-    places = list(FAILPOINTS)
+        yield partial(suite.kill_at_any_time, 5, own_prefect=True)
     for _ in range(5):
-        yield lambda: suite.kill_at_places(suite.dice.sample(places, len(places)))
-    while sum(suite.findings.kills.values()) < 110:
-        yield lambda: suite.kill_at_any_time(8)
+        yield partial(suite.kill_at_places, suite.dice.sample(list(FAILPOINTS), len(FAILPOINTS)))
+    while found.kills.total() < RUN_KILLS:
+        yield partial(suite.kill_at_any_time, 8)
 
 
 def _say(line: str) -> None:

@@ -32,8 +32,7 @@ def _lines(found: Findings) -> Iterator[str]:
         yield f"  {place:30} {count:4}"
     yield ""
     lost = len([line for line in found.wrong if "lost" in line or "is not done" in line])
-    beyond = found.again - found.in_flight if found.again > found.in_flight else 0
     yield f"{found.images:5} images looked at, {lost} lost"
-    yield f"{found.again:5} calls rendered again; {found.in_flight} were in flight; beyond these: {beyond}"
+    yield f"{found.again:5} calls rendered again, of {found.in_flight} in flight; beyond: {found.beyond}"
     yield f"{len(found.wrong):5} things wrong"
     yield from (f"  {line}" for line in found.wrong)

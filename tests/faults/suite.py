@@ -74,6 +74,7 @@ class Findings:
     images: int = 0
     in_flight: int = 0
     again: int = 0
+    beyond: int = 0
     seconds: float = 0.0
     wrong: list[str] = field(default_factory=list)
 
@@ -106,7 +107,7 @@ class Suite:
         subprocess.run(command, env={**os.environ, **environment}, check=True, capture_output=True)
         self.pack = self.folder / "sailors.yaml"
         self.pack.write_text(pack_of(self.entries))
-        with self._world("undisturbed") as world:
+        with self.world("undisturbed") as world:
             run = self.forker.start(*world.command(self.sandbox.url))
             if run.wait() != 0:
                 raise AssertionError(f"the undisturbed run failed:\n{run.said()}")
@@ -119,7 +120,7 @@ class Suite:
         self._stack.close()
 
     @contextmanager
-    def _world(self, name: str) -> Iterator[World]:
+    def world(self, name: str) -> Iterator[World]:
         """A new output folder; deleted if nothing is wrong with it."""
         root = self.folder / name
         yield World(root, self.home, self.pack, self.forker, Ledger(self.sandbox.request_log))
@@ -158,9 +159,9 @@ class Suite:
                 if not self._some_calls_on(world, run, kills):
                     break
                 self.sandbox.kill()
-                world.after_death(of_server=True)
                 self.findings.server_kills["sandbox"] += 1
-                time.sleep(self.dice.uniform(0, 1.0))
+                time.sleep(self.dice.uniform(1.0, 2.0))  # what has reached the run is kept by then
+                world.after_death()
                 self.sandbox.start()
             self._finish(world, run)
 
@@ -204,7 +205,7 @@ class Suite:
         self.findings.rounds += 1
         name = f"round {self.findings.rounds}: {name}"
         began = time.monotonic()
-        with self._world(f"round-{self.findings.rounds:03}") as world:
+        with self.world(f"round-{self.findings.rounds:03}") as world:
             try:
                 yield world
                 wrong = world.check(self.reference)
@@ -217,6 +218,7 @@ class Suite:
             self.findings.images += self.reference.calls
             self.findings.in_flight += world.in_flight
             self.findings.again += world.ledger.rendered_again()
+            self.findings.beyond += world.again()
         seconds = time.monotonic() - began
         self.findings.seconds += seconds
         self.say(f"{name}: {'ok' if not wrong else 'WRONG'} in {seconds:.0f} s")

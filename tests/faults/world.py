@@ -109,13 +109,9 @@ class World:
             }
         )
 
-    def after_death(self, *, deaths: int = 1, of_server: bool = False) -> None:
-        """Count what may be rendered again, because a run or its server has just died.
-
-        Args:
-            deaths: how many died since it was counted last.
-            of_server: the run lives, and will keep what it has an answer for.
-        """
+    def after_death(self) -> None:
+        """Count what may be rendered again, because a run or its server has just died: what was asked for
+        and is not kept. (The server's log says that it answered before the answer has left.)"""
         kept = {
             image["sha256"]
             for file in (self.root / "store" / "records").rglob("*.json")
@@ -125,12 +121,12 @@ class World:
         lost = [
             each
             for each in asked[self._settled :]
-            if each.counts and not (each.status == 200 and (of_server or set(each.images) <= kept))
+            if each.counts and not (each.status == 200 and set(each.images) <= kept)
         ]
         self._settled = len(asked)
         self.in_flight += len(lost)
-        if len(lost) > DEPTH * deaths:
-            self.too_many.append(f"{len(lost)} calls were in flight at {deaths} deaths")
+        if len(lost) > DEPTH:
+            self.too_many.append(f"{len(lost)} calls were in flight at one death")
 
     def again(self) -> int:
         """Requests that were made again, although their pictures were not in flight when something died."""
