@@ -41,6 +41,13 @@ class WebUIServer(Block):
     megapixel_limit: float | None = Field(
         None, title="Megapixel limit", description="A plan warns when a stage makes larger images."
     )
+    depth: int = Field(
+        2,
+        title="Depth",
+        ge=1,
+        le=8,
+        description="Requests at the server at once: one renders, the others wait.",
+    )
     sampling_stall: float = Field(
         StallLimits().sampling,
         title="Sampling stall (s)",
@@ -74,6 +81,7 @@ class WebUIServer(Block):
                 name=name,
                 verify_tls=self.ca_file if self.ca_file and self.verify_tls else self.verify_tls,
                 megapixel_limit=self.megapixel_limit,
+                depth=self.depth,
                 stall=StallLimits(
                     sampling=self.sampling_stall, loading=self.loading_stall, other=self.other_stall
                 ),

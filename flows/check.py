@@ -7,11 +7,13 @@ import asyncio
 from dataclasses import dataclass, field, replace
 
 from flows.server import SANDBOX, by_url
+from stableflows.arrangement import arrange
+from stableflows.durations import Times
+from stableflows.estimate import Estimate
 from stableflows.forecast import forecast
 from stableflows.identity import CallIdentity
 from stableflows.preflight import survey
 from stableflows.request import Prepared, RenderRequest
-from stableflows.schedule import schedule
 from stableflows.server_state import ServerState
 from stableflows.settling import settle
 from stableflows.store import Store
@@ -31,12 +33,14 @@ class Checked:
         prepared: in the order in which that server will get it.
         server: None if it was not asked.
         hits: ids of the calls that the store has, so that they need no request.
+        estimate: what it will cost there.
     """
 
     line: str
     prepared: Prepared
     server: ServerState | None = None
     hits: frozenset[str] = field(default_factory=frozenset)
+    estimate: Estimate | None = None
 
 
 async def check_plan(prepared: Prepared, request: RenderRequest, name: str, source: str) -> Checked:
@@ -69,9 +73,10 @@ async def check_at(prepared: Prepared, request: RenderRequest, config: ServerCon
     if not request.fresh:
         identity = CallIdentity(entries, server)
         hits = (await asyncio.to_thread(forecast, prepared.calls, identity, Store(request.root))).hits
-    calls = schedule(entries, loaded=server.loaded, canonical=server.canonical, done=hits)
+    times = Times.load(request.root, config.server_identity)
+    calls, cost = arrange(entries, server, times, done=hits, window=request.window)
     line = f"checked: {config.label} has every name of the plan"
     if hits:
         line += f"; {len(hits)} of {len(calls)} requests are in the store"
     checked = "\n".join([line, *server.warnings, *said])
-    return Checked(checked, replace(prepared, entries=entries, calls=calls), server, hits)
+    return Checked(checked, replace(prepared, entries=entries, calls=calls), server, hits, cost)

@@ -17,7 +17,6 @@ from rich.progress import (
     TaskID,
     TextColumn,
     TimeElapsedColumn,
-    TimeRemainingColumn,
 )
 from rich.table import Table
 from rich.text import Text
@@ -26,6 +25,7 @@ from flows.wording import counted
 from stableflows.calls import StageCall
 from stableflows.closing import Ending
 from stableflows.errors import printable
+from stableflows.estimate import Estimate, duration_text, estimate_text
 from stableflows.request import Prepared
 from stableflows.results import BatchResult, EntryStatus, StageOutput
 from stableflows.run.folder import RunFolder
@@ -61,9 +61,7 @@ class ConsoleReporter:
             MofNCompleteColumn(),
             TextColumn("images,"),
             TimeElapsedColumn(),
-            TextColumn("gone,"),
-            TimeRemainingColumn(),
-            TextColumn("left"),
+            TextColumn("gone, {task.fields[left]} left"),
             console=console,
             transient=True,
             disable=not self._live,
@@ -72,6 +70,7 @@ class ConsoleReporter:
         self._labels: dict[str, str] = {}
         self._last_stage: dict[int, int] = {}
         self._images = 0
+        self._left = ""
         self._total = 0
         self._started = time.monotonic()
 
@@ -86,15 +85,21 @@ class ConsoleReporter:
     def say(self, line: str) -> None:
         self._console.print(Text(printable(line)), soft_wrap=True)
 
-    def planned(self, prepared: Prepared, server: ServerState, folder: RunFolder) -> None:
+    def planned(self, prepared: Prepared, server: ServerState, folder: RunFolder, estimate: Estimate) -> None:
         self._last_stage = {entry.index: len(entry.plan) - 1 for entry in prepared.entries}
         self._total = prepared.image_count
         self.say(
             f"{counted(len(prepared.entries), 'entry')}, {counted(len(prepared.calls), 'request')}, "
             f"{counted(self._total, 'image')}; into {folder.path}"
         )
-        self._task = self._progress.add_task("", total=self._total)
+        self.say(estimate_text(estimate))
+        self._left = duration_text(estimate.seconds)
+        self._task = self._progress.add_task("", total=self._total, left=self._left)
         self._progress.start()
+
+    def left(self, seconds: float) -> None:
+        if self._task is not None:
+            self._progress.update(self._task, left=duration_text(seconds))
 
     def started(self, call: StageCall) -> None:
         self._labels[call.call_id] = call.label

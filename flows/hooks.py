@@ -15,6 +15,7 @@ from typing import Any, Protocol
 
 from stableflows.calls import StageCall
 from stableflows.closing import Ending
+from stableflows.estimate import Estimate, estimate_text
 from stableflows.request import Prepared
 from stableflows.results import StageOutput
 from stableflows.run.folder import RunFolder
@@ -28,7 +29,10 @@ class Reporter(Protocol):
     """Told what happens in a run, as it happens."""
 
     def say(self, line: str) -> None: ...
-    def planned(self, prepared: Prepared, server: ServerState, folder: RunFolder) -> None: ...
+    def planned(
+        self, prepared: Prepared, server: ServerState, folder: RunFolder, estimate: Estimate
+    ) -> None: ...
+    def left(self, seconds: float) -> None: ...
     def started(self, call: StageCall) -> None: ...
     def state(self, call_id: str, state: CallState) -> None: ...
     def done(self, call: StageCall, output: StageOutput) -> None: ...
@@ -45,14 +49,17 @@ class LogReporter:
     def say(self, line: str) -> None:
         self._log.info(line)
 
-    def planned(self, prepared: Prepared, server: ServerState, folder: RunFolder) -> None:
+    def planned(self, prepared: Prepared, server: ServerState, folder: RunFolder, estimate: Estimate) -> None:
         self._log.info(
-            "%d entries, %d requests at %s; %s",
+            "%d entries at %s, %s; into %s",
             len(prepared.entries),
-            len(prepared.calls),
             server.config.label,
+            estimate_text(estimate),
             folder.path,
         )
+
+    def left(self, seconds: float) -> None:
+        pass  # the run's log has it with each call
 
     def started(self, call: StageCall) -> None:
         self._log.info("%s starts", call.label)

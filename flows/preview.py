@@ -3,25 +3,28 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Collection
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from rich.console import Console
 from rich.text import Text
 
 from flows.wording import counted
 from stableflows.entries import Entry
+from stableflows.estimate import Estimate
 from stableflows.payload import output_size
 from stableflows.request import Prepared
+
+if TYPE_CHECKING:
+    from flows.check import Checked
 
 __all__ = ["plan_as_data", "print_plan"]
 
 
-def plan_as_data(prepared: Prepared, hits: Collection[str] | None = None) -> dict[str, Any]:
+def plan_as_data(prepared: Prepared, cost: Estimate, checked: Checked | None = None) -> dict[str, Any]:
     """The plan as JSON data: what the run will be, to the count.
 
     Args:
-        hits: ids of the calls that the store has; None if no server was asked.
+        checked: what a server said of it, if one was asked.
     """
     requests = Counter(call.entry for call in prepared.calls)
     return {
@@ -30,7 +33,10 @@ def plan_as_data(prepared: Prepared, hits: Collection[str] | None = None) -> dic
         "total_entries": len(prepared.entries),
         "total_requests": len(prepared.calls),
         "total_images": prepared.image_count,
-        "hits": None if hits is None else sorted(hits),
+        "hits": sorted(checked.hits) if checked and checked.server else None,
+        "checkpoint_loads": cost.checkpoint_loads,
+        "seconds": round(cost.seconds, 1),
+        "measured": cost.known,
         "checkpoints": _checkpoints(prepared.entries),
         "entries": [
             {

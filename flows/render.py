@@ -24,9 +24,11 @@ from flows.hooks import HOOKS, Hooks, LogReporter, Reporter
 from flows.prefect_api import cancel_on_interrupt, watch_for_cancel
 from flows.server import serving
 from flows.stopping import moment, watch_for_stop
+from stableflows.arrangement import arrange
 from stableflows.bookkeeping import RunBook, plan_record
 from stableflows.calls import StageCall
 from stableflows.closing import Ending, RunFacts, close
+from stableflows.durations import Times
 from stableflows.errors import ExitCode, ServerError, StableflowsError
 from stableflows.executor import execute
 from stableflows.forecast import forecast
@@ -40,22 +42,19 @@ from stableflows.run import manifest
 from stableflows.run.files import check_writable
 from stableflows.run.folder import RunFolder
 from stableflows.run.runlog import Event
-from stableflows.schedule import schedule
 from stableflows.server_state import ServerState
 from stableflows.settling import settle
 from stableflows.slot import Slot
 from stableflows.stage_runner import StageRunner
 from stableflows.store import Store
+from stableflows.timekeeping import Timekeeper
 from stableflows.waiting import WaitCancelled
 from stableflows.webui.client import WebUIClient
-from stableflows.webui.errors import CallFailed
 from tasks.around import PreflightTarget, preflight, report
 from tasks.stages import STAGE_TASKS
 
 __all__ = ["render"]
 
-DEPTH = 2
-"""Calls at the server at once: one renders, one waits there."""
 AHEAD = 2
 """Calls that are prepared or recorded meanwhile."""
 
@@ -229,7 +228,9 @@ class _Run:
         server.will_override(entries)
         identity = CallIdentity(entries, server)
         hits = await self._hits(prepared, client, identity, done)
-        calls = schedule(entries, loaded=server.loaded, canonical=server.canonical, done={*hits, *done})
+        times = Times.load(self.request.root, server.config.server_identity)
+        calls, cost = arrange(entries, server, times, done={*hits, *done}, window=self.request.window)
+        time = Timekeeper(cost, times, entries)
         prepared = replace(prepared, entries=entries, calls=calls)
         folder = self.facts.folder or self._new_folder(prepared, server, folder_lock)
         self.book = RunBook(folder, self.hooks.callback)
@@ -244,16 +245,20 @@ class _Run:
             store=self.store,
             cancel=self.cancel,
             on_state=self.reporter.state,
-            depth=DEPTH,
+            time=time,
+            depth=server.config.depth,
             fresh=self.request.fresh,
         )
-        self.reporter.planned(prepared, server, folder)
+        self.reporter.planned(prepared, server, folder, time.estimate)
         stopping = asyncio.create_task(self._watch_for_stop(folder))
         try:
-            await execute(calls, self._call, stop=self.stop, done=done, depth=DEPTH, ahead=AHEAD)
+            await execute(
+                calls, self._call, stop=self.stop, done=done, depth=server.config.depth, ahead=AHEAD
+            )
         finally:
             stopping.cancel()
             await asyncio.gather(stopping, return_exceptions=True)
+            time.save()
             remember(self.request.root, server.config.server_identity, identity.server.hashes)
             await self._put_back(client, server)
 
@@ -311,9 +316,14 @@ class _Run:
             return None
         found = await state.aresult(raise_on_failure=False)
         if isinstance(found, StageOutput):
-            self.book.call_done(call, found, attempts=attempts)
+            if found.cached:
+                self.runner.time.unanswered(call)
+            left = self.runner.time.seconds_left
+            self.book.call_done(call, found, attempts=attempts, left=left)
             self.reporter.done(call, found)
+            self.reporter.left(left)
             return found
+        self.runner.time.unanswered(call)
         self.book.call_failed(call, found, attempts=attempts)
         self.reporter.failed(call, found)
         if isinstance(found, ServerError) and found.exit_code is ExitCode.SERVER_UNREACHABLE:
@@ -330,10 +340,7 @@ class _Run:
         if Slot(server.config.server_identity).somebody_waits():
             return
         try:
-            await server.changes.put_back(client)
-        except CallFailed as error:  # a checkpoint that is gone, for instance: it will not come back
-            self.reporter.say(f"Warning: the server's options could not be put back: {error}")
-            server.changes.forget()
+            await server.changes.put_back(client, self.reporter.say)
         except ServerError as error:
             self.reporter.say(
                 f"Warning: the server's options could not be put back: {error} The next run does it."

@@ -32,6 +32,7 @@ from stableflows.run.files import check_writable
 from stableflows.stages import StageType
 
 if TYPE_CHECKING:
+    from flows.check import Checked
     from stableflows.closing import Ending
 
 __all__ = ["app", "carry_out", "stages_of"]
@@ -87,6 +88,7 @@ def run(
     fresh: bool = False,
     until: str | None = None,
     no_wait: bool = False,
+    window: Annotated[int | None, Parameter(converter=_whole)] = None,
     direct: bool = False,
     queue: bool = False,
     priority: Priority = Priority.DEFAULT,
@@ -139,6 +141,9 @@ def run(
         A time such as 07:00, after which nothing further is sent; --resume makes the rest.
     no_wait:
         Fail, instead of waiting, while another run uses the server.
+    window:
+        Entries with several checkpoints that are under way together: more save loads, fewer bring the first
+        finished image sooner. Left out: chosen from what loading takes.
     direct:
         Render in this process. This is the default, unless the variable STABLEFLOWS_RUN_MODE says queue.
     queue:
@@ -181,6 +186,7 @@ def run(
             fresh=fresh,
             until=until,
             wait=not no_wait,
+            window=window,
             **(takes_up if option else {}),
         )
         if clear:
@@ -232,6 +238,7 @@ def _snapshot(request: RenderRequest, prepared: Prepared) -> RenderRequest:
         fresh=request.fresh,
         until=request.until,
         wait=request.wait,
+        window=request.window,
     )
 
 
@@ -282,23 +289,26 @@ def _plan(prepared: Prepared, request: RenderRequest, console: Console, as_json:
     """Print the plan; check it at a server only if the option or the variable names one."""
     from flows.preview import plan_as_data, print_plan
     from flows.server import named_server
+    from stableflows.durations import Times
+    from stableflows.estimate import estimate, estimate_text
 
     prepared = replace(
         prepared, warnings=(*prepared.warnings, *disk_warnings(prepared.entries, request.root))
     )
     checked: str | None = None
-    hits: frozenset[str] | None = None
+    found: Checked | None = None
     if named := named_server(request.server):
         from flows.check import check_plan
 
         found = asyncio.run(check_plan(prepared, request, *named))
         prepared, checked = found.prepared, found.line
-        hits = found.hits if found.server else None
+    cost = found.estimate if found and found.estimate else estimate(prepared.calls, prepared.entries, Times())
     if as_json:
-        data = {**plan_as_data(prepared, hits), "checked": checked}
+        data = {**plan_as_data(prepared, cost, found), "checked": checked}
         sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
         return int(ExitCode.OK)
     print_plan(prepared, console)
+    console.print(Text(estimate_text(cost)), soft_wrap=True)
     if checked:
         console.print(Text(checked), soft_wrap=True)
     return int(ExitCode.OK)

@@ -101,7 +101,8 @@ class RunBook:
         self._started[call.call_id] = datetime.now(UTC).isoformat(timespec="milliseconds")
         self.log.emit(Event.STAGE_START, call=call.call_id, stage=call.stage_type, label=call.label)
 
-    def call_done(self, call: StageCall, output: StageOutput, *, attempts: int) -> None:
+    def call_done(self, call: StageCall, output: StageOutput, *, attempts: int, left: float) -> None:
+        """Args: left: seconds that the rest of the run is expected to take."""
         self._record(call, "ok", attempts, output=output, key=output.key)
         self.log.emit(
             Event.STAGE_STOP,
@@ -109,6 +110,7 @@ class RunBook:
             stage=call.stage_type,
             status="ok",
             seconds=output.duration,
+            left=round(left, 1),
             images=[image.path for image in output.images],
         )
 

@@ -24,6 +24,7 @@ from stableflows.payload import Texts
 from stableflows.prompts.model import Sweep
 from stableflows.prompts.resolve import Resolver
 from stableflows.prompts.sweep import STYLES, together
+from stableflows.run.name_template import NameTemplate
 from stableflows.seeds import Draw, SeedChoice, choose
 from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageExecution, StageExecutionPlan
@@ -45,6 +46,7 @@ class Entry:
         seed: of its first image; None if its first stage needs none (upscale through extras).
         subseed: variation seed, if its first stage has a subseed_strength above 0.
         places: the file and lines it came from, for messages.
+        names: by which its finished images are called; None: as usual.
     """
 
     index: int
@@ -56,6 +58,7 @@ class Entry:
     subseed: SeedChoice | None
     inputs: tuple[InputImage, ...] = ()
     places: Places = field(default_factory=Places)
+    names: NameTemplate | None = None
 
     @property
     def title(self) -> str:
@@ -95,6 +98,7 @@ def read_job(
         above=[Layer(wanted.settings(), "run_config"), *(bound_layer(layer, images) for layer in settings)],
         inputs=tuple(inputs),
         resolver=Resolver(source.seed, wildcards, together([source.sweep, sweep or Sweep()], Where())),
+        finished_images=wanted.prompt_source == "image",
     )
     errors: list[InputError] = []
     found: list[tuple[JobItem, Places]] = []
@@ -107,6 +111,7 @@ def read_job(
             errors += error.errors
         except InputError as error:
             errors.append(error)
+    errors += _name_faults(source, found, settings)
     if errors:
         raise InvalidInputs(list({str(error): error for error in errors}.values()))
     job = Job(
@@ -151,6 +156,23 @@ def _refuse_too_many(count: int, what: str) -> None:
         )
 
 
+def _name_faults(
+    source: Source, found: Sequence[tuple[JobItem, Places]], settings: Sequence[Layer]
+) -> list[InputError]:
+    """What is wrong with the templates of names. Fields may be whatever was drawn anywhere in the job."""
+    above, below = (merge_values(layers).get("names") for layers in (settings, source.pipeline))
+    chosen = {name for item, _ in found for name in item.chosen}
+    errors: dict[str, InputError] = {}
+    for item, places in found:
+        template = above or item.config_snapshot.get("names") or below
+        if isinstance(template, str) and template not in errors:
+            try:
+                NameTemplate.read(template, places.of("names")).refuse_unknown(chosen, places.of("names"))
+            except InputError as error:
+                errors[template] = error
+    return list(errors.values())
+
+
 def _entries(source: Source) -> Iterator[tuple[PromptPack, PackEntry]]:
     for pack in source.packs:
         for entry in pack.entries:
@@ -160,8 +182,9 @@ def _entries(source: Source) -> Iterator[tuple[PromptPack, PackEntry]]:
 def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places: Places) -> Entry:
     item = job.packs[index]
     config = merge(_stack(job, item))
-    plan = StageSequencer().build_plan(config)
     inputs = tuple(images[reference.removeprefix(REFERENCE)] for reference in item.entry.inputs)
+    finished = job.run_config.prompt_source == "image" and bool(inputs)
+    plan = StageSequencer().build_plan(config, of_finished_images=finished)
     _refuse_unrenderable(plan, item, inputs, places.entry)
     content = (*_words(item.entry), *(image.sha256 for image in inputs))
 
@@ -190,6 +213,7 @@ def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places
         subseed=subseed,
         inputs=inputs,
         places=places,
+        names=NameTemplate.read(config.names) if config.names else None,
     )
 
 

@@ -34,7 +34,8 @@ async def execute(
     Args:
         calls: in the order in which they are to be sent, each behind the one that it continues. A call that
             must wait may be overtaken, but only by calls of its group.
-        run_call: what is done for each; it keeps its own record, and raises only what ends the run.
+        run_call: what is done for each; it keeps its own record, and raises only what ends the run. The
+            others under way are awaited then, too.
         stop: once set, no further call starts; those under way are awaited.
         done: calls that are done already, by their id, and what they brought; None for one that failed.
         depth: calls that are kept under way, if need be by letting some overtake.
@@ -54,10 +55,12 @@ async def execute(
             ended, _ = await asyncio.wait(running, return_when=asyncio.FIRST_COMPLETED)
             for task in ended:
                 waiting.ended(running.pop(task).call_id, task.result())
-    finally:
-        for task in running:
-            task.cancel()
+    except BaseException as error:
+        if isinstance(error, asyncio.CancelledError):
+            for task in running:
+                task.cancel()
         await asyncio.gather(*running, return_exceptions=True)
+        raise
 
 
 class _Waiting:

@@ -34,14 +34,21 @@ class ItemReader:
         above: Sequence[Layer],
         inputs: tuple[Path, ...],
         resolver: Resolver,
+        finished_images: bool = False,
     ) -> None:
-        """Args: above: settings of the whole job; inputs: of every entry without any of its own."""
+        """
+        Args:
+            above: settings of the whole job.
+            inputs: of every entry without any of its own.
+            finished_images: the inputs were generated before, and their prompts found in them.
+        """
         self._source = source
         self._images = images
         self._above = list(above)
         self._fixed = written_at(above)
         self._inputs = inputs
         self._resolver = resolver
+        self._finished_images = finished_images
 
     def items(self, pack: PromptPack, entry: PackEntry) -> Iterator[tuple[JobItem, Places]]:
         """What an entry of a pack stands for, one item a prompt and point of the sweep.
@@ -58,9 +65,10 @@ class ItemReader:
             if point not in checked:
                 layers = [*bound, *self._swept(each.point, pack)]
                 stack = [*self._source.pipeline, *layers, *self._above]
-                _check(merge([default_layer(files), *stack]), entry.where)
+                config = merge([default_layer(files), *stack])
+                _check(config, entry.where, of_finished_images=self._finished_images and bool(files))
                 checked[point] = merge_values(layers), Places(entry.where, written_at(stack))
-            config, places = checked[point]
+            snapshot, places = checked[point]
             spec = EntrySpec(
                 prompt=each.prompt,
                 negative_prompt=each.negative_prompt,
@@ -73,8 +81,8 @@ class ItemReader:
                 pack_id=pack.pack_id,
                 name=pack.name,
                 entry=spec,
-                config_snapshot=config,
-                randomizer=each.randomizer,
+                config_snapshot=snapshot,
+                randomizer=each.randomizer or entry.randomizer,
             )
             yield item, places
 
@@ -116,10 +124,10 @@ def bound_layer(layer: Layer, images: InputImages) -> Layer:
     return layer.with_values(bind_images(layer.values, read))
 
 
-def _check(config: PipelineConfig, where: Where) -> None:
+def _check(config: PipelineConfig, where: Where, *, of_finished_images: bool) -> None:
     """Refuse at once what no plan can be made of, saying where it stands."""
     try:
-        StageSequencer().build_plan(config)
+        StageSequencer().build_plan(config, of_finished_images=of_finished_images)
     except InputError as error:
         raise placed(error, where) from None
 

@@ -124,6 +124,12 @@ class JobItem(BaseModel):
     randomizer: dict[str, JsonValue] | None = None
     """What was chosen for its prompts and its sweep, `{seed, values: {name: chosen}}`; None: nothing was."""
 
+    @property
+    def chosen(self) -> dict[str, Any]:
+        """What was chosen for it, by name."""
+        values = (self.randomizer or {}).get("values")
+        return values if isinstance(values, dict) else {}
+
     @model_validator(mode="before")
     @classmethod
     def _prompt_may_stand_in_the_config(cls, data: Any) -> Any:

@@ -117,6 +117,12 @@ class RenderRequest(BaseModel):
     wait: bool = Field(
         True, title="Wait", description="Wait while another run uses the server; else fail at once."
     )
+    window: Annotated[int, Field(ge=1, le=1000)] | None = Field(
+        None,
+        title="Window",
+        description="Entries with several checkpoints that are under way together. Left out: chosen from what "
+        "loading takes.",
+    )
     run_config: RunConfig | None = Field(None, title="Run config", description="See docs/jobs.md.")
 
     @classmethod

@@ -39,12 +39,17 @@ def pipeline_config(config: PipelineConfig | Mapping[str, Any]) -> PipelineConfi
 class StageSequencer:
     """Turns a pipeline config into the plan of one entry."""
 
-    def build_plan(self, config: PipelineConfig | Mapping[str, Any]) -> StageExecutionPlan:
+    def build_plan(
+        self, config: PipelineConfig | Mapping[str, Any], *, of_finished_images: bool = False
+    ) -> StageExecutionPlan:
         """The stages that are enabled, in the order txt2img, img2img, upscale, adetailer.
 
         Each generation stage takes the sampling fields that it leaves open from the one before it, the
         first from the pipeline's `checkpoint`, `vae`, `clip_skip` and the defaults. All toggles off gives
         an empty plan.
+
+        Args:
+            of_finished_images: what the first stage continues was generated before, and brings its prompt.
 
         Raises:
             InvalidInputs: the mapping is no valid pipeline config.
@@ -53,7 +58,7 @@ class StageSequencer:
         """
         pipeline = pipeline_config(config)
         enabled = [stage for stage in StageType if getattr(pipeline, stage.value).enabled]
-        self._refuse_nonsense(pipeline, enabled)
+        self._refuse_nonsense(pipeline, enabled, of_finished_images)
         inherited: dict[str, Any] = {
             **DEFAULT_SAMPLING,
             **{field: getattr(pipeline, field) for field in MODEL_FIELDS},
@@ -67,8 +72,11 @@ class StageSequencer:
             stages.append(StageExecution(stage_type=stage, config_key=stage.value, config=own))
         return StageExecutionPlan(stages=tuple(stages))
 
-    def _refuse_nonsense(self, pipeline: PipelineConfig, enabled: list[StageType]) -> None:
-        if StageType.ADETAILER in enabled and not {StageType.TXT2IMG, StageType.IMG2IMG} & set(enabled):
+    def _refuse_nonsense(
+        self, pipeline: PipelineConfig, enabled: list[StageType], of_finished_images: bool
+    ) -> None:
+        generating = of_finished_images or {StageType.TXT2IMG, StageType.IMG2IMG} & set(enabled)
+        if StageType.ADETAILER in enabled and not generating:
             raise InvalidStagePlanError(
                 "ADetailer requires at least one generation stage (txt2img or img2img)."
             )

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from hashlib import sha256
@@ -20,6 +20,7 @@ from stableflows.run.plan_record import ServerRecord
 from stableflows.settling import MANAGED
 from stableflows.webui.capabilities import Capabilities
 from stableflows.webui.client import WebUIClient
+from stableflows.webui.errors import CallFailed
 from stableflows.webui.infotext import parse_infotext
 from stableflows.webui.models import WebUIReply
 from stableflows.webui.names import ServerNames, checkpoint_names, load_names
@@ -104,22 +105,24 @@ class OptionChanges:
         await client.set_options(options)
         self.now_set(options)
 
-    async def put_back(self, client: WebUIClient) -> None:
+    async def put_back(self, client: WebUIClient, say: Callable[[str], None]) -> None:
         """Put back what was changed, as far as it differs now.
 
+        Args:
+            say: told what the server does not take back: a checkpoint that is gone, for instance.
+
         Raises:
-            WebUIError: the server refused or is gone; the originals stay on disk for the next run.
+            WebUIError: the server is gone; the originals stay on disk for the next run.
         """
         if not self._kept:
             return
         now = await client.options()
         differing = {name: value for name, value in self._kept.items() if now.get(name) != value}
-        if differing:
-            await client.set_options(differing)
-        self.forget()
-
-    def forget(self) -> None:
-        """Nothing is left to be put back."""
+        try:
+            if differing:
+                await client.set_options(differing)
+        except CallFailed as error:  # it would refuse it for ever
+            say(f"Warning: the server's options could not be put back: {error}")
         self._file.unlink(missing_ok=True)
         self._kept = {}
 

@@ -10,7 +10,6 @@ from __future__ import annotations
 import asyncio
 import base64
 import hashlib
-import time
 from collections.abc import Callable
 from contextlib import AsyncExitStack
 from dataclasses import replace
@@ -26,12 +25,14 @@ from stableflows.failpoints import failpoint
 from stableflows.healing import BrokenModels
 from stableflows.identity import CallIdentity
 from stableflows.inputs import InputImages, with_images
+from stableflows.naming import own_name
 from stableflows.payload import EXTRAS, StageRequest
 from stableflows.results import ImageRecord, StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.server_state import ServerState
 from stableflows.settling import MANAGED
 from stableflows.store import Damage, Store, StoreRecord
+from stableflows.timekeeping import Timekeeper
 from stableflows.waiting import unless_cancelled
 from stableflows.webui.capabilities import Family
 from stableflows.webui.client import WebUIClient
@@ -73,6 +74,7 @@ class StageRunner:
         store: Store,
         cancel: asyncio.Event,
         on_state: Callable[[str, CallState], None],
+        time: Timekeeper,
         depth: int = 2,
         fresh: bool = False,
     ) -> None:
@@ -82,6 +84,7 @@ class StageRunner:
             images: inputs and masks, by their content.
             cancel: once set, the calls under way are interrupted at the server.
             on_state: told where a call is, by its id.
+            time: of the run.
             depth: calls at the server at most.
             fresh: do not take from the store what this run did not make itself.
         """
@@ -98,8 +101,7 @@ class StageRunner:
         self.came_back = ComingsBack()
         self.broken = BrokenModels(identity.server.options.get("sd_model_checkpoint"))
         self._made: set[str] = set()
-        self._seconds: dict[str, float] = {}
-        self._last_reply = 0.0
+        self.time = time
 
     @property
     def server(self) -> ServerState:
@@ -171,6 +173,7 @@ class StageRunner:
         )
         async with self.door.turn(call.call_id, self.cancel) as turn:
             sent, reply = await self._exchange(call, spoken, turn)
+            seconds = self.time.answered(call)
             failpoint("after-answer")
             verdict = verify(sent, reply, self.server.capabilities, self.server.names)
             verdict.raise_for_mismatch(self._site(call, sent))
@@ -183,7 +186,7 @@ class StageRunner:
                 stage_type=call.stage_type,
                 images=images,
                 key=key,
-                duration=round(self._seconds.pop(call.call_id), 3),
+                duration=round(seconds, 3),
                 unverified=tuple(verdict.unverified),
                 warnings=(*verdict.warnings, *again),
                 reported=_reported(reply, verdict),
@@ -249,7 +252,7 @@ class StageRunner:
             self.on_state(call.call_id, state)
 
         changes = self.server.changes
-        began = time.monotonic()
+        self.time.sent(call)
         changes.now_set(sent.body.get("override_settings") or {})
         try:
             reply = await self.client.call(
@@ -265,10 +268,6 @@ class StageRunner:
             raise
         turn.seen()
         self.broken.rendered(sent.body)
-        # A server renders one call after the other: what this one took is the time since the last ended.
-        ended = time.monotonic()
-        self._seconds[call.call_id] = ended - max(began, self._last_reply)
-        self._last_reply = ended
         return reply
 
     def _load(self, sha256: str, before: ImageRecord | None) -> str:
@@ -341,15 +340,17 @@ class StageRunner:
     def _placed(self, call: StageCall, place: int, stored: Path, seed: int | None) -> str:
         """Put an image of the store into the run's folder; its path, relative to the output root."""
         entry = self.identity.entries[call.entry]
+        index, n = call.index + place, entry.count * max(1, len(entry.inputs))
         path = self.folder.place_image(
             stored,
             final=call.stage == len(entry.plan) - 1,
             entry=call.entry,
             stage=call.stage_type,
-            index=call.index + place,
-            n=entry.count * max(1, len(entry.inputs)),
+            index=index,
+            n=n,
             seed=seed,
             prompt=entry.title,
+            named=own_name(entry, index=index, n=n, seed=seed, day=self.folder.day, suffix=stored.suffix),
         )
         return self.folder.relative(path)
 

@@ -24,6 +24,9 @@ class PipelineConfig(Strict):
     clip_skip: Annotated[int | None, Field(ge=1, le=12)] = None
     count: Annotated[int, Field(ge=1, le=1000)] = 1
     """Images an entry (with input images: an input image), with seeds seed, seed+1, ..."""
+    names: str | None = None
+    """Template of the finished images' names, such as "{pack}/{entry:04}-{slug}-{seed}"; see
+    `stableflows.run.name_template`. It decides no pixel."""
     txt2img: Txt2ImgConfig = Txt2ImgConfig()
     img2img: Img2ImgConfig = Img2ImgConfig()
     upscale: UpscaleConfig = ExtrasUpscale()

@@ -27,6 +27,10 @@ from stableflows.stages import StageType
 __all__ = ["Pick", "finish", "finished_images", "recorded"]
 
 
+DEEPEST = 6
+"""Folders of a name's template that are looked through for the run's own."""
+
+
 @dataclass(frozen=True)
 class Pick:
     """One finished image of a run.
@@ -96,7 +100,7 @@ def recorded(file: Path) -> Source | None:
     Raises:
         StableflowsError: the run's plan.json or calls.jsonl cannot be read.
     """
-    for place in (file.parent, file.parent.parent):
+    for place in list(file.parents)[:DEEPEST]:
         folder = RunFolder(place.parent, place.name)
         if folder.plan_file.is_file() and folder.calls_file.is_file():
             break
@@ -233,6 +237,7 @@ def _as_pack(plan: PlanRecord, pick: Pick, layer: Mapping[str, Any], inputs: tup
         inputs,
         where,
         drawing=AS_IT_STANDS,
+        randomizer=item.randomizer,
     )
     return PromptPack(item.pack_id, item.name, (entry,), globals=spec.globals)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
 from stableflows.config.base import Strict
 from stableflows.config.layers import Layer
@@ -55,6 +56,7 @@ class PackEntry:
         styles: names of styles, beside those of the pack.
         drawing: in place of the pack's.
         sweep: beside the pack's.
+        randomizer: what was chosen for it before it came here (an image of an earlier run).
     """
 
     prompt: str
@@ -66,6 +68,7 @@ class PackEntry:
     styles: tuple[str, ...] = ()
     drawing: Drawing | None = None
     sweep: Sweep = field(default_factory=Sweep)
+    randomizer: dict[str, Any] | None = None
 
 
 @dataclass(frozen=True)

@@ -55,6 +55,8 @@ class ServerConfig(BaseModel):
     read_timeout: float = Field(default=30.0, gt=0)
     """Seconds for the answers that need no rendering; a generating call is watched instead (``stall``)."""
     stall: StallLimits = StallLimits()
+    depth: int = Field(default=2, ge=1, le=8)
+    """Requests at the server at once: one renders, the others wait there."""
     poll_seconds: float = Field(default=1.0, gt=0)
     """Pause between two looks at the progress."""
     megapixel_limit: float | None = Field(default=None, gt=0)

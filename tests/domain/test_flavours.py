@@ -11,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from stableflows.arrangement import arrange
+from stableflows.durations import Times
 from stableflows.executor import execute
 from stableflows.identity import CallIdentity
 from stableflows.preflight import preflight
@@ -22,6 +24,7 @@ from stableflows.sandbox.settings import FlavourName
 from stableflows.settling import settle
 from stableflows.stage_runner import StageRunner
 from stableflows.store import Store
+from stableflows.timekeeping import Timekeeper
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.server import ServerConfig
 
@@ -46,6 +49,8 @@ async def render(
         server = await preflight(client, job.entries, root=root, say=lambda line: None)
         entries = settle(job.entries, server.options)
         server.will_override(entries)
+        times = Times()
+        calls, cost = arrange(entries, server, times, done=(), window=None)
         runner = StageRunner(
             client=client,
             identity=CallIdentity(entries, server),
@@ -55,6 +60,7 @@ async def render(
             depth=depth,
             cancel=asyncio.Event(),
             on_state=lambda call, state: None,
+            time=Timekeeper(cost, times, entries),
         )
         outputs: dict[str, StageOutput] = {}
 
@@ -62,8 +68,8 @@ async def render(
             outputs[call.call_id] = await runner.run(call, source)
             return outputs[call.call_id]
 
-        await execute(job.calls, run_call, stop=asyncio.Event(), depth=depth, ahead=2)
-        await server.changes.put_back(client)
+        await execute(calls, run_call, stop=asyncio.Event(), depth=depth, ahead=2)
+        await server.changes.put_back(client, print)
         return outputs, before, await client.options()
 
 

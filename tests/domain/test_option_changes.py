@@ -40,13 +40,15 @@ async def test_what_differs_is_put_back_and_nothing_else(tmp_path: Path) -> None
             before = await client.options()
             state = await begin(client, PORTRAIT, tmp_path, [])
             sandbox.set_options(CLIP_stop_at_last_layers=2)
-            await state.changes.put_back(client)
+            await state.changes.put_back(client, print)
             assert await client.options() == before
         assert posted(sandbox) == [{"CLIP_stop_at_last_layers": 1}]
         assert list((tmp_path / "store" / "options").iterdir()) == []
 
 
-async def test_after_a_kill_the_next_run_puts_back_before_it_reads_the_options(tmp_path: Path) -> None:
+async def test_after_a_kill_the_next_run_takes_the_options_as_they_were_and_puts_them_back(
+    tmp_path: Path,
+) -> None:
     said: list[str] = []
     with run_sandbox(SandboxSettings()) as sandbox:
         async with client_of(sandbox) as client:
@@ -55,13 +57,15 @@ async def test_after_a_kill_the_next_run_puts_back_before_it_reads_the_options(t
             await client.set_options({"sd_model_checkpoint": "sandbox_portrait_v2"})
             # Killed here: nobody puts anything back.
             del state
-            entries = prepare(OPEN).entries
-            state = await preflight(client, entries, root=tmp_path, say=said.append)
-            (settled,) = settle(entries, state.options)
+            state = await begin(client, OPEN, tmp_path, said)
+            (settled,) = settle(prepare(OPEN).entries, state.options)
+            await state.changes.put_back(client, said.append)
+            assert (await client.options())["sd_model_checkpoint"] == original
     generation = settled.plan.stages[0].generation
     assert generation is not None
     assert generation.checkpoint == original
     assert said == []
+    assert list((tmp_path / "store" / "options").iterdir()) == []
 
 
 async def test_originals_that_no_longer_exist_are_told_once(tmp_path: Path) -> None:
@@ -70,8 +74,9 @@ async def test_originals_that_no_longer_exist_are_told_once(tmp_path: Path) -> N
         async with client_of(sandbox) as client:
             await begin(client, PORTRAIT, tmp_path, said)
             sandbox.restart(catalog=Catalog().without("checkpoints", "sandbox_base_v1"))
-            await begin(client, PORTRAIT, tmp_path, said)
-            await begin(client, PORTRAIT, tmp_path, said)
+            for _ in range(2):
+                state = await begin(client, PORTRAIT, tmp_path, said)
+                await state.changes.put_back(client, said.append)
     (line,) = said
     assert "could not be put back" in line
     assert "sandbox_base_v1" in line

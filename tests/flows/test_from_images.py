@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections import Counter
 from collections.abc import Iterator
@@ -16,7 +17,7 @@ from stableflows.errors import ExitCode
 from stableflows.sandbox import LoggedRequest, Sandbox, run_sandbox
 from tests.flows import ran
 from tests.flows.conftest import RunningServer
-from tests.flows.ran import Ran, run_command, stage_of
+from tests.flows.ran import Ran, inputs_of, run_command, stage_of
 
 pytestmark = pytest.mark.xdist_group("from-images")
 
@@ -374,3 +375,37 @@ def test_what_cannot_be_finished(at: At, arguments: tuple[str, ...], said: str) 
     refused = at.command(finish, *arguments)
     assert refused.code == ExitCode.BAD_INPUT
     assert refused.err.startswith(said)
+
+
+def test_old_images_are_enlarged_and_retouched(at: At) -> None:
+    """ADetailer needs a generation stage, or images that were generated before, and their prompts."""
+    old = at.folder / "old"
+    for seed, name in enumerate(("one", "two"), start=1):
+        picture(old / f"{name}.png", INFOTEXT.format(prompt=f"face {name}", seed=seed))
+    done = at.command(
+        reprocess, str(old), "--stages", "upscale,adetailer", "--set", "upscale.upscaler=Lanczos",
+        "--set", "adetailer.steps=3",
+    )  # fmt: skip
+    assert done.code == ExitCode.OK, done.err
+    bodies = [request.body for request in at.sent() if "init_images" in request.body]
+    asked = sorted((body["prompt"], body["seed"], body["steps"], body["width"]) for body in bodies[-2:])
+    assert asked == [("face one", 1, 3, 128), ("face two", 2, 3, 128)]
+    lacking = picture(old / "bare.png")
+    refused = at.command(reprocess, str(old), "--stages", "upscale,adetailer")
+    assert refused.code == ExitCode.BAD_INPUT
+    assert refused.err == f"{lacking}: has no generation parameters, and adetailer needs a prompt.\n"
+
+
+def test_a_keeper_from_a_batch_is_continued_as_it_is(at: At) -> None:
+    """Drawn alone it would be another picture, and the rest of its batch is not wanted."""
+    pack = at.folder / "pack.yaml"
+    pack.write_text(DRAFT)
+    draft = at.run(str(pack))
+    seeds, picked, sent = [row["seed"] for row in draft.table], draft.pictures, len(at.sent())
+    done = at.command(finish, "--pick", "8", "--stages", "upscale,adetailer")
+    assert done.code == ExitCode.OK, done.err
+    requests = at.sent()[sent:]
+    assert [stage_of(request) for request in requests] == ["upscale", "adetailer"]
+    assert inputs_of(requests[0])[0] in {hashlib.sha256(data).hexdigest() for data in picked.values()}
+    assert str(requests[1].body["seed"]) == seeds[7] == done.table[0]["seed"]
+    assert requests[1].body["prompt"] == "portrait of a captain"

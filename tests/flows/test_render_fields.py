@@ -17,6 +17,7 @@ import pytest
 from PIL import Image, ImageDraw
 from pydantic import BaseModel
 
+from stableflows.arrangement import arrange
 from stableflows.config import (
     ADetailerConfig,
     ADetailerUnit,
@@ -30,17 +31,18 @@ from stableflows.config import (
     SDUpscale,
     Txt2ImgConfig,
 )
+from stableflows.durations import Times
 from stableflows.identity import CallIdentity
 from stableflows.preflight import preflight
 from stableflows.request import RenderRequest, prepare
 from stableflows.results import StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.sandbox import run_sandbox
-from stableflows.schedule import schedule
 from stableflows.server_state import ServerState
 from stableflows.settling import settle
 from stableflows.stage_runner import StageRunner
 from stableflows.store import Store
+from stableflows.timekeeping import Timekeeper
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.server import ServerConfig
 
@@ -87,6 +89,8 @@ class Renderer:
         folder = RunFolder.create(self.root, "fields", "run", datetime.now(UTC))
         outputs: dict[str, StageOutput] = {}
         async with WebUIClient(self.config) as client:
+            times = Times()
+            calls, cost = arrange(entries, self.server, times, done=(), window=None)
             runner = StageRunner(
                 client=client,
                 identity=CallIdentity(entries, self.server),
@@ -95,9 +99,10 @@ class Renderer:
                 store=Store(self.root),
                 cancel=asyncio.Event(),
                 on_state=lambda _id, _state: None,
+                time=Timekeeper(cost, times, entries),
                 fresh=True,  # equal keys must be found to have equal pixels, not given them
             )
-            for call in schedule(entries):
+            for call in calls:
                 before = outputs[call.after].images[call.take] if call.after else None
                 outputs[call.call_id] = await runner.run(call, before)
         output = [output for call, output in outputs.items() if call.endswith("/0")][-1]
