@@ -17,13 +17,16 @@ from typing import Any
 
 from prefect import Task, flow, get_run_logger
 from prefect.client.schemas.objects import State
-from prefect.runtime import flow_run
+from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
+from flows.events import job_ended, job_started
 from flows.hooks import HOOKS, Hooks, LogReporter, Reporter
 from flows.prefect_api import cancel_on_interrupt, watch_for_cancel
+from flows.progress_artifact import shown_progress
 from flows.server import serving
 from flows.stopping import moment, watch_for_stop
+from flows.taking_up import taken_up
 from stableflows.arrangement import arrange
 from stableflows.bookkeeping import RunBook, plan_record
 from stableflows.calls import StageCall
@@ -68,11 +71,13 @@ def _interruptible(cancel: asyncio.Event) -> AbstractContextManager[None]:
 
 def _flow_run_name() -> str:
     request = RenderRequest.model_validate(flow_run.parameters["request"])
+    if request.title:
+        return request.title[:80]
     if request.packs:
         return ", ".join(Path(pack).stem for pack in request.packs)[:80]
     if request.again:
         return f"again {request.again}"
-    return (request.prompt or request.title or (f"job {request.job[:8]}" if request.job else "images"))[:80]
+    return (request.prompt or (f"job {request.job[:8]}" if request.job else "images"))[:80]
 
 
 @flow(name="render", flow_run_name=_flow_run_name, retries=0, persist_result=False, log_prints=False)
@@ -88,7 +93,9 @@ async def render(request: RenderRequest) -> State[None]:
     watcher = asyncio.create_task(watch_for_cancel(uuid.UUID(flow_run_id), hooks.cancel))
     try:
         with _interruptible(hooks.cancel):
-            ending = await _Run(request, hooks, reporter, flow_run_id).end_to_end()
+            run = _Run(request, hooks, reporter, flow_run_id)
+            ending = await run.end_to_end()
+            await job_ended(run.facts, ending)
     finally:
         watcher.cancel()
         await asyncio.gather(watcher, return_exceptions=True)
@@ -96,7 +103,7 @@ async def render(request: RenderRequest) -> State[None]:
     if ending.code is ExitCode.OK:
         return Completed(message=ending.message)
     if ending.code is ExitCode.CANCELLED:
-        return Cancelled(message=ending.message)
+        return Cancelled(message=ending.message, name="Paused" if run.facts.stopped == "paused" else None)
     return Failed(message=ending.message)
 
 
@@ -129,7 +136,14 @@ class _Run:
                 check_writable(self.request.root)
                 for line in mend(self.request.root):
                     self.reporter.say(line)
-                result = await self._render(load(self.request), stack)
+                self.request = taken_up(self.request, self.flow_run_id)
+                queued = deployment.id is not None
+                prepared = load(
+                    self.request,
+                    run_mode="queue" if queued else "direct",
+                    submitted="ui" if queued else None,
+                )
+                result = await self._render(prepared, stack)
             except WaitCancelled:
                 pass
             except asyncio.CancelledError:
@@ -174,7 +188,8 @@ class _Run:
             self.facts.run_id, self.facts.resumed = earlier.plan.run_id, True
             folder_lock.enter_context(earlier.folder.held())
             earlier.folder.begin_again()
-            self.facts.flow_run_ids = (*earlier.folder.flow_run_ids(), self.flow_run_id)
+            spanned = (*earlier.folder.flow_run_ids(), self.flow_run_id)
+            self.facts.flow_run_ids = tuple(dict.fromkeys(spanned))
             self.facts.folder = earlier.folder
             done = await asyncio.to_thread(earlier.done, prepared.calls, self.store, self.reporter.say)
             if len(done) == len(prepared.calls):
@@ -248,13 +263,16 @@ class _Run:
             time=time,
             depth=server.config.depth,
             fresh=self.request.fresh,
+            smaller=prepared.job.run_config.on_memory_error == "smaller",
         )
         self.reporter.planned(prepared, server, folder, time.estimate)
+        await job_started(self.facts)
         stopping = asyncio.create_task(self._watch_for_stop(folder))
         try:
-            await execute(
-                calls, self._call, stop=self.stop, done=done, depth=server.config.depth, ahead=AHEAD
-            )
+            async with shown_progress(folder):
+                await execute(
+                    calls, self._call, stop=self.stop, done=done, depth=server.config.depth, ahead=AHEAD
+                )
         finally:
             stopping.cancel()
             await asyncio.gather(stopping, return_exceptions=True)

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter, Token
 from rich.console import Console
@@ -75,6 +75,8 @@ def run(
     server: str | None = None,
     stages: str | None = None,
     settings: Annotated[list[str] | None, Parameter(name="--set")] = None,
+    sweep: list[str] | None = None,
+    wildcards: list[str] | None = None,
     seed: Annotated[int | None, Parameter(converter=_whole)] = None,
     count: Annotated[int | None, Parameter(converter=_whole)] = None,
     inputs: Annotated[list[str] | None, Parameter(name="--input", consume_multiple=True)] = None,
@@ -89,6 +91,7 @@ def run(
     until: str | None = None,
     no_wait: bool = False,
     window: Annotated[int | None, Parameter(converter=_whole)] = None,
+    on_memory_error: Literal["fail", "smaller"] | None = None,
     direct: bool = False,
     queue: bool = False,
     priority: Priority = Priority.DEFAULT,
@@ -114,6 +117,10 @@ def run(
         Exactly these stages run: txt2img, img2img, upscale, adetailer, joined by commas.
     settings:
         A setting above all packs, such as txt2img.steps=30. May be given several times.
+    sweep:
+        A setting over a list, such as txt2img.steps=20,30; several make a grid.
+    wildcards:
+        A folder of wildcard files, besides those that packs name.
     seed:
         Seed of every entry's first image; -1 draws anew. Left out: as packs say, else derived.
     count:
@@ -144,6 +151,8 @@ def run(
     window:
         Entries with several checkpoints that are under way together: more save loads, fewer bring the first
         finished image sooner. Left out: chosen from what loading takes.
+    on_memory_error:
+        smaller: what the server has no memory for is tried once more, in a smaller batch or smaller tiles.
     direct:
         Render in this process. This is the default, unless the variable STABLEFLOWS_RUN_MODE says queue.
     queue:
@@ -163,7 +172,7 @@ def run(
     console = Console(stderr=json_output, highlight=False)
     try:
         named_here = (packs, prompt, negative_prompt, inputs, from_images)
-        set_here = (stages, settings, seed is not None, count)
+        set_here = (stages, settings, sweep, wildcards, seed is not None, count)
         takes_up = {"again": again, "resume": resume, "retry": retry}
         if option := _one_of(takes_up, others=any((*named_here, *set_here))):
             takes_up = {option: _run_id(out.expanduser().resolve(), option, takes_up[option])}
@@ -179,6 +188,8 @@ def run(
             from_images=tuple(from_images or ()),
             stages=None if stages is None else stages_of(stages),
             settings=parse_settings(settings or ()),
+            sweep=tuple(sweep or ()),
+            wildcards=tuple(wildcards or ()),
             seed=seed,
             count=count,
             server=server,
@@ -187,6 +198,7 @@ def run(
             until=until,
             wait=not no_wait,
             window=window,
+            on_memory_error=on_memory_error,
             **(takes_up if option else {}),
         )
         if clear:

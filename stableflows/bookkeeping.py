@@ -40,6 +40,9 @@ def plan_record(
         )
         for call in prepared.calls
     ]
+    by_entry: dict[int, list[str]] = {entry.index: [] for entry in entries}
+    for call in calls:
+        by_entry[call.entry].append(call.call_id)
     return PlanRecord(
         run_id=run_id,
         job_id=prepared.job.job_id,
@@ -47,12 +50,12 @@ def plan_record(
         created=created.isoformat(timespec="seconds"),
         server=server.record(prepared.server),
         draws=dict(prepared.draws),
-        entries=tuple(_planned(entry, calls) for entry in entries),
+        entries=tuple(_planned(entry, by_entry[entry.index]) for entry in entries),
         calls=tuple(calls),
     )
 
 
-def _planned(entry: Entry, calls: Sequence[PlannedCall]) -> PlannedEntry:
+def _planned(entry: Entry, calls: Sequence[str]) -> PlannedEntry:
     return PlannedEntry(
         pack_id=entry.item.pack_id,
         pack_name=entry.item.name,
@@ -73,7 +76,7 @@ def _planned(entry: Entry, calls: Sequence[PlannedCall]) -> PlannedEntry:
         subseed=entry.subseed,
         count=entry.count,
         stages=tuple(PlannedStage.model_validate(stage.model_dump(mode="json")) for stage in entry.plan),
-        calls=tuple(call.call_id for call in calls if call.entry == entry.index),
+        calls=tuple(calls),
         randomizer=entry.item.randomizer,
     )
 

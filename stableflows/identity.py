@@ -9,12 +9,14 @@ from typing import Any
 
 from stableflows.calls import FirstSeeds, StageCall, next_request
 from stableflows.config import ExtrasUpscale
+from stableflows.config.base import Strict
 from stableflows.entries import Entry
 from stableflows.inputs import REFERENCE
 from stableflows.keys import call_key
 from stableflows.payload import SourceImage, StageRequest
 from stableflows.results import ImageRecord
 from stableflows.server_state import ServerState, prompts_of
+from stableflows.stages import StageExecutionPlan
 from stableflows.store import StoredImage
 from stableflows.webui.prompts import lora_tags
 
@@ -64,6 +66,18 @@ class CallIdentity:
             n=call.n,
         )
 
+    def config(self, call: StageCall) -> Strict:
+        """The settings of the call's stage."""
+        return self.entries[call.entry].plan.stages[call.stage].config
+
+    def change(self, call: StageCall, config: Strict) -> None:
+        """Give the stage of the call's entry other settings, from now on."""
+        entry = self.entries[call.entry]
+        stages = list(entry.plan.stages)
+        stages[call.stage] = stages[call.stage].model_copy(update={"config": config})
+        changed = replace(entry, plan=StageExecutionPlan(stages=tuple(stages)))
+        self.entries = (*self.entries[: call.entry], changed, *self.entries[call.entry + 1 :])
+
     def key(self, call: StageCall, request: StageRequest) -> str:
         """The call's key, by the hashes that the server has reported so far."""
         context = self.server.key_context
@@ -86,7 +100,7 @@ class CallIdentity:
 
     def tile(self, call: StageCall) -> dict[str, int]:
         """The server options that an extras call needs set beside its request."""
-        config = self.entries[call.entry].plan.stages[call.stage].config
+        config = self.config(call)
         if not isinstance(config, ExtrasUpscale) or config.tile_size is None:
             return {}
         return {name: config.tile_size for name in TILE_OPTIONS if name in self.server.options}

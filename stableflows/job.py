@@ -53,6 +53,7 @@ class RunConfig(Strict):
     upscale_model: str | None = None
     upscale_tile_size: Annotated[int | None, Field(ge=0, le=2048)] = None
     loras: tuple[Lora, ...] = ()
+    on_memory_error: Literal["fail", "smaller"] = "fail"
 
     @classmethod
     def read(cls, layer: Layer) -> RunConfig:

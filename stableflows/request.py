@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, JsonValue, ValidationError
 
@@ -27,6 +27,7 @@ from stableflows.packs import free_text, read_sources
 from stableflows.packs.document import read_value
 from stableflows.packs.files import full_path
 from stableflows.packs.model import Source
+from stableflows.prompts.sweep import parse_sweeps
 from stableflows.schedule import schedule
 from stableflows.seeds import Draws
 from stableflows.stages import StageType
@@ -42,8 +43,8 @@ class RenderRequest(BaseModel):
     packs: tuple[str, ...] = Field(
         (),
         title="Packs",
-        description="Files with prompts, such as packs/demo.yaml or packs/*.yaml, on the machine that renders. "
-        "Or one job file. Clear this list if you write a prompt below.",
+        description="Files with prompts, such as packs/demo.yaml or packs/*.yaml, on the machine that "
+        "renders. Or one job file. Clear this list if you write a prompt below.",
     )
     prompt: str | None = Field(None, title="Prompt", description="One prompt, in place of packs.")
     negative_prompt: str = Field(
@@ -120,8 +121,20 @@ class RenderRequest(BaseModel):
     window: Annotated[int, Field(ge=1, le=1000)] | None = Field(
         None,
         title="Window",
-        description="Entries with several checkpoints that are under way together. Left out: chosen from what "
-        "loading takes.",
+        description="Entries with several checkpoints that are under way together. Left out: chosen from "
+        "what loading takes.",
+    )
+    sweep: tuple[str, ...] = Field(
+        (), title="Sweep", description="Settings over lists, an axis each: txt2img.steps=20,30."
+    )
+    wildcards: tuple[str, ...] = Field(
+        (), title="Wildcards", description="Folders of wildcard files, besides those that packs name."
+    )
+    on_memory_error: Literal["fail", "smaller"] | None = Field(
+        None,
+        title="On memory error",
+        description="smaller: what the server has no memory for is tried once more in a smaller batch or "
+        "with smaller tiles, and the result says so. Left out: as the job says, else fail.",
     )
     run_config: RunConfig | None = Field(None, title="Run config", description="See docs/jobs.md.")
 
@@ -193,6 +206,8 @@ def prepare(
         run_config=_run_config(request, source.run_config),
         inputs=inputs,
         first_seed=source.first_seed if request.seed is None else request.seed,
+        sweep=parse_sweeps(request.sweep),
+        wildcards=[full_path(path, where=Where(field="--wildcards")) for path in request.wildcards],
     )
     draws = Draws()
     entries = expand(job, images=images, draw=draws, places=places)
@@ -273,6 +288,8 @@ def _run_config(request: RenderRequest, written: Layer | None) -> RunConfig:
     if given is None or "prompt_source" not in given.model_fields_set:
         kind = "pack" if request.packs else "text" if request.prompt is not None else "image"
         given = (given or RunConfig()).model_copy(update={"prompt_source": kind})
+    if request.on_memory_error is not None:
+        given = given.model_copy(update={"on_memory_error": request.on_memory_error})
     return given
 
 

@@ -31,6 +31,7 @@ from stableflows.results import ImageRecord, StageOutput
 from stableflows.run.folder import RunFolder
 from stableflows.server_state import ServerState
 from stableflows.settling import MANAGED
+from stableflows.smaller import one_after_the_other, said_of_tiles, singly, with_smaller_tiles
 from stableflows.store import Damage, Store, StoreRecord
 from stableflows.timekeeping import Timekeeper
 from stableflows.waiting import unless_cancelled
@@ -42,6 +43,7 @@ from stableflows.webui.errors import (
     CheckpointLoadFailed,
     Disagreement,
     Mismatch,
+    OutOfMemory,
     Unreachable,
     WebUIError,
 )
@@ -77,6 +79,7 @@ class StageRunner:
         time: Timekeeper,
         depth: int = 2,
         fresh: bool = False,
+        smaller: bool = False,
     ) -> None:
         """
         Args:
@@ -87,6 +90,7 @@ class StageRunner:
             time: of the run.
             depth: calls at the server at most.
             fresh: do not take from the store what this run did not make itself.
+            smaller: try what the server has no memory for once more, smaller.
         """
         self.client = client
         self.identity = identity
@@ -96,6 +100,7 @@ class StageRunner:
         self.cancel = cancel
         self.on_state = on_state
         self.fresh = fresh
+        self.smaller = smaller
         self.attempts: dict[str, int] = {}
         self.door = Door(depth)
         self.came_back = ComingsBack()
@@ -116,6 +121,21 @@ class StageRunner:
             WaitCancelled: the run was cancelled while the call waited for its turn.
             OSError: the disk is full or gone.
         """
+        try:
+            return await self._run(call, before)
+        except OutOfMemory:
+            if not self.smaller:
+                raise
+            if call.n > 1:
+                return one_after_the_other([await self._run(one, before) for one in singly(call)])
+            config = with_smaller_tiles(self.identity.config(call), self.server.options)
+            if config is None:
+                raise
+            self.identity.change(call, config)
+            output = await self._run(call, before)
+            return output.model_copy(update={"warnings": (*output.warnings, said_of_tiles(config))})
+
+    async def _run(self, call: StageCall, before: ImageRecord | None) -> StageOutput:
         request = self.identity.request(call, before)
         key = self.identity.key(call, request)
         try:

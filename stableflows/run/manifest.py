@@ -14,6 +14,7 @@ from stableflows.run import gallery, table
 from stableflows.run.chains import chains_of, latest
 from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
+from stableflows.run.grid import write_grids
 from stableflows.run.plan_record import PlannedCall, PlannedEntry, PlanRecord, ServerRecord
 from stableflows.stages import StageType
 
@@ -56,6 +57,8 @@ class Manifest(Record):
     server: ServerRecord
     run_config: dict[str, Any] = Field(default_factory=dict)
     totals: Totals
+    grids: tuple[str, ...] = ()
+    """Labelled grids of what was swept, relative to the run's folder."""
     result: BatchResult
 
 
@@ -101,6 +104,7 @@ def write(
         server=plan.server,
         run_config=plan.job.run_config.model_dump(mode="json"),
         totals=_totals(plan, records, result),
+        grids=tuple(grid.relative_to(folder.path).as_posix() for grid in write_grids(folder)),
         result=result,
     )
     write_whole(folder.csv_file, table.render(folder, plan, records, result))
