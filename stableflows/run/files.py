@@ -171,7 +171,7 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def append_line(path: Path, text: str, *, lock: bool) -> None:
+def append_line(path: Path, text: str, *, lock: bool, sync: bool = True) -> None:
     """Append one line and sync it.
 
     Args:
@@ -179,6 +179,7 @@ def append_line(path: Path, text: str, *, lock: bool) -> None:
         text: the line, without its end.
         lock: hold an operating-system lock (beside the file, `<name>.lock`; it dies with its holder)
             meanwhile, for a file to which several processes append.
+        sync: without it a kill of the process loses nothing either, but a power cut may.
 
     Raises:
         ValueError: `text` is more than one line.
@@ -193,7 +194,8 @@ def append_line(path: Path, text: str, *, lock: bool) -> None:
             line = _encoded(text) + b"\n"
             file.write(b"\n" + line if _ends_torn(file) else line)
             file.flush()
-            os.fsync(file.fileno())
+            if sync:
+                os.fsync(file.fileno())
         if is_new:
             sync_directory(path.parent)
 

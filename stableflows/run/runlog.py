@@ -28,6 +28,11 @@ class Event(StrEnum):
     """With totals."""
 
 
+_FREQUENT = frozenset({Event.STAGE_START, Event.STAGE_STOP})
+"""Not synced: twice for every call would cost more than the call's own bookkeeping, and what was rendered is
+told by calls.jsonl."""
+
+
 class RunLog:
     """Writes events to a file, and tells them to a callback.
 
@@ -62,6 +67,6 @@ class RunLog:
     def _write(self, event: Event, fields: dict[str, Any]) -> dict[str, Any]:
         now = datetime.now(UTC).isoformat(timespec="milliseconds")
         text = one_line({"timestamp": now, "event": event.value, **fields})
-        append_line(self.path, text, lock=False)
+        append_line(self.path, text, lock=False, sync=event not in _FREQUENT)
         record: dict[str, Any] = json.loads(text)
         return record
