@@ -342,14 +342,13 @@ class _Run:
             self.reporter.left(left)
             return found
         self.runner.time.unanswered(call)
-        self.book.call_failed(call, found, attempts=attempts)
         self.reporter.failed(call, found)
-        if isinstance(found, ServerError) and found.exit_code is ExitCode.SERVER_UNREACHABLE:
-            self.cancel.set()  # the other calls under way need not find out by themselves
-            raise found
-        if isinstance(found, OSError):
+        if (end := _ends_the_run(found)) is not None:
+            # Not the entry's fault: a resume makes it. The other calls need not find out by themselves.
             self.cancel.set()
-            raise StableflowsError(f"the disk cannot be written: {found}") from found
+            self.book.call_cancelled(call, attempts=attempts)
+            raise end from found
+        self.book.call_failed(call, found, attempts=attempts)
         return None
 
     async def _put_back(self, client: WebUIClient, server: ServerState) -> None:
@@ -363,6 +362,15 @@ class _Run:
             self.reporter.say(
                 f"Warning: the server's options could not be put back: {error} The next run does it."
             )
+
+
+def _ends_the_run(error: BaseException) -> StableflowsError | None:
+    """What the run ends with, if no other call could end better: the server is gone, or the disk is full."""
+    if isinstance(error, ServerError) and error.exit_code is ExitCode.SERVER_UNREACHABLE:
+        return error
+    if isinstance(error, OSError):
+        return StableflowsError(f"the disk cannot be written: {error}")
+    return None
 
 
 def _nothing_to_do(prepared: Prepared, root: Path) -> BatchResult:

@@ -220,7 +220,7 @@ def test_a_disk_that_fills_up_ends_the_run(
     )
     assert ran.code == 1
     assert "No space left on device" in ran.printed["error"]
-    assert ran.statuses[:2] == ["ok", "error"]
+    assert ran.statuses[:2] == ["ok", "cancelled"]
     assert ran.statuses[2] != "ok"
     assert len(ran.pictures) == 1
     assert "Traceback" not in ran.err
