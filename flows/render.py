@@ -347,7 +347,7 @@ class _Run:
             # Not the entry's fault: a resume makes it. The other calls need not find out by themselves.
             self.cancel.set()
             self.book.call_cancelled(call, attempts=attempts)
-            raise end from found
+            raise end
         self.book.call_failed(call, found, attempts=attempts)
         return None
 

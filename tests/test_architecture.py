@@ -18,6 +18,7 @@ FILES = sorted(file for room in ROOMS for file in (ROOT / room).rglob("*.py"))
 PLAN = (
     "stableflows/config",
     "stableflows/packs",
+    "stableflows/prompts",
     *(
         f"stableflows/{module}.py"
         for module in (
@@ -26,12 +27,14 @@ PLAN = (
             "errors",
             "executor",
             "inputs",
+            "items",
             "job",
             "keys",
             "payload",
             "request",
             "results",
             "run_plan",
+            "schedule",
             "seeds",
             "sequencer",
             "stages",
