@@ -203,12 +203,14 @@ class RunFolder:
         return place
 
     def record_call(self, record: CallRecord) -> None:
-        """Append a finished call to calls.jsonl; it is on disk when this returns.
+        """Append a finished call to calls.jsonl; it is on disk when this returns, unless it was a hit: then
+        a power cut may cost the line, and whoever takes the run up again finds the images in the store.
 
         Raises:
             OSError: it cannot be written.
         """
-        append_line(self.calls_file, one_line(record.model_dump(mode="json")), lock=False)
+        hit = record.output is not None and record.output.cached
+        append_line(self.calls_file, one_line(record.model_dump(mode="json")), lock=False, sync=not hit)
 
     def calls(self) -> list[CallRecord]:
         """All recorded calls, in the order in which they finished; a line that a kill tore is left out.
@@ -241,7 +243,9 @@ class RunFolder:
             return PlanRecord.model_validate(parsed(self.plan_file.read_bytes()))
         except FileNotFoundError:
             if not self.path.is_dir():
-                raise StableflowsError(f"{self.path} is gone; was it moved, or its drive unplugged?") from None
+                raise StableflowsError(
+                    f"{self.path} is gone; was it moved, or its drive unplugged?"
+                ) from None
             raise StableflowsError(
                 f"{self.path} has no plan.json: that run ended before its first request."
             ) from None
