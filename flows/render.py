@@ -259,6 +259,7 @@ class _Run:
             folder=folder,
             store=self.store,
             cancel=self.cancel,
+            stop=self.stop,
             on_state=self.reporter.state,
             time=time,
             depth=server.config.depth,

@@ -19,8 +19,8 @@ __all__ = ["Door", "Turn"]
 class Turn:
     """One call's turn at the door."""
 
-    def __init__(self, door: Door, call_id: str, cancel: asyncio.Event) -> None:
-        self._door, self._call_id, self._cancel = door, call_id, cancel
+    def __init__(self, door: Door, call_id: str, ends: tuple[asyncio.Event, ...]) -> None:
+        self._door, self._call_id, self._ends = door, call_id, ends
         self._alone = False
 
     async def alone(self, *, until_done: bool) -> None:
@@ -30,10 +30,10 @@ class Turn:
             until_done: and let nobody in before this one is out, seen or not.
 
         Raises:
-            WaitCancelled: the run was cancelled meanwhile.
+            WaitCancelled: the run was cancelled or stopped meanwhile.
         """
         self._alone = until_done
-        await unless_cancelled(self._door.empty_but_for(self._call_id), self._cancel)
+        await unless_cancelled(self._door.empty_but_for(self._call_id), *self._ends)
 
     def seen(self) -> None:
         """The server has the call: the next may come."""
@@ -61,17 +61,20 @@ class Door:
         self.next_after(call_id)
 
     @asynccontextmanager
-    async def turn(self, call_id: str, cancel: asyncio.Event) -> AsyncIterator[Turn]:
+    async def turn(self, call_id: str, *ends: asyncio.Event) -> AsyncIterator[Turn]:
         """Wait for the call's turn; it counts as being at the server until the block ends.
 
+        Args:
+            ends: events of which each ends the waiting: the run is cancelled, or sends nothing further.
+
         Raises:
-            WaitCancelled: the run was cancelled meanwhile.
+            WaitCancelled: one of them was set before the call's turn.
         """
         self.stand(call_id)
         try:
-            await unless_cancelled(self._first_with_room(call_id), cancel)
+            await unless_cancelled(self._first_with_room(call_id), *ends)
             self._inside.add(call_id)
-            yield Turn(self, call_id, cancel)
+            yield Turn(self, call_id, ends)
         finally:
             self.step_out(call_id)
 

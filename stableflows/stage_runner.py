@@ -75,6 +75,7 @@ class StageRunner:
         folder: RunFolder,
         store: Store,
         cancel: asyncio.Event,
+        stop: asyncio.Event,
         on_state: Callable[[str, CallState], None],
         time: Timekeeper,
         depth: int = 2,
@@ -86,6 +87,7 @@ class StageRunner:
             identity: of the calls of settled entries, so that nothing in them is left open.
             images: inputs and masks, by their content.
             cancel: once set, the calls under way are interrupted at the server.
+            stop: once set, those at the server end in peace, and nothing further is sent.
             on_state: told where a call is, by its id.
             time: of the run.
             depth: calls at the server at most.
@@ -98,6 +100,7 @@ class StageRunner:
         self.folder = folder
         self.store = store
         self.cancel = cancel
+        self.stop = stop
         self.on_state = on_state
         self.fresh = fresh
         self.smaller = smaller
@@ -118,7 +121,7 @@ class StageRunner:
 
         Raises:
             WebUIError: what the server did instead; `Mismatch` if it did something else than was asked.
-            WaitCancelled: the run was cancelled while the call waited for its turn.
+            WaitCancelled: the run was cancelled or stopped while the call waited for its turn.
             OSError: the disk is full or gone.
         """
         try:
@@ -191,7 +194,7 @@ class StageRunner:
             self.server.capabilities.family,
             self.server.names,
         )
-        async with self.door.turn(call.call_id, self.cancel) as turn:
+        async with self.door.turn(call.call_id, self.cancel, self.stop) as turn:
             sent, reply = await self._exchange(call, spoken, turn)
             seconds = self.time.answered(call)
             failpoint("after-answer")

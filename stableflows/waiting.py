@@ -1,4 +1,4 @@
-"""Waits that end when the run is cancelled."""
+"""Waits that end when the run is cancelled, or shall send nothing further."""
 
 from __future__ import annotations
 
@@ -12,22 +12,25 @@ T = TypeVar("T")
 
 
 class WaitCancelled(Exception):  # noqa: N818 (it is none)
-    """The run was cancelled meanwhile."""
+    """The run was cancelled or stopped meanwhile."""
 
 
-async def unless_cancelled(work: Coroutine[Any, Any, T], cancel: asyncio.Event) -> T:
+async def unless_cancelled(work: Coroutine[Any, Any, T], *ends: asyncio.Event) -> T:
     """What `work` returns.
 
     Raises:
-        WaitCancelled: `cancel` was set first; `work` was cancelled.
+        WaitCancelled: one of `ends` was set first, perhaps before the call; `work` was cancelled.
     """
-    working, cancelled = asyncio.create_task(work), asyncio.create_task(cancel.wait())
+    if any(end.is_set() for end in ends):
+        work.close()
+        raise WaitCancelled
+    working, ended = asyncio.create_task(work), [asyncio.create_task(end.wait()) for end in ends]
     try:
-        await asyncio.wait({working, cancelled}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({working, *ended}, return_when=asyncio.FIRST_COMPLETED)
         if working.done():
             return working.result()
         raise WaitCancelled
     finally:
-        working.cancel()
-        cancelled.cancel()
-        await asyncio.gather(working, cancelled, return_exceptions=True)
+        for task in (working, *ended):
+            task.cancel()
+        await asyncio.gather(working, *ended, return_exceptions=True)

@@ -64,10 +64,11 @@ async def _run(runner: StageRunner, call: StageCall, before: ImageRecord | None)
     runner.attempts[call.call_id] = attempt
     try:
         if attempt > 1:
-            await unless_cancelled(_ready_again(runner, RETRY_DELAYS[attempt - 2]), runner.cancel)
+            ready_again = _ready_again(runner, RETRY_DELAYS[attempt - 2])
+            await unless_cancelled(ready_again, runner.cancel, runner.stop)
         output = await runner.run(call, before)
     except WaitCancelled:
-        return Cancelled(message="Cancelled before a further try.")
+        return Cancelled(message="The run ended before this was sent, or tried again.")
     except Interrupted:
         if runner.cancel.is_set():
             return Cancelled(message="Cancelled; the server was interrupted.")

@@ -15,7 +15,7 @@ class Server:
 
     def __init__(self, depth: int) -> None:
         self.door = Door(depth)
-        self.cancel = asyncio.Event()
+        self.cancel, self.stop = asyncio.Event(), asyncio.Event()
         self.arrived: list[str] = []
         self.inside: set[str] = set()
         self.most = 0
@@ -28,7 +28,7 @@ class Server:
         return asyncio.create_task(self._call(call_id, alone))
 
     async def _call(self, call_id: str, alone: bool | None) -> None:
-        async with self.door.turn(call_id, self.cancel) as turn:
+        async with self.door.turn(call_id, self.cancel, self.stop) as turn:
             if alone is not None:
                 await turn.alone(until_done=alone)
                 assert not self.inside
@@ -101,13 +101,31 @@ async def test_who_must_be_alone_waits_for_the_others_and_may_keep_them_out(unti
     assert server.arrived == ["a", "b", "c"]
 
 
-async def test_a_cancel_ends_the_waiting() -> None:
+@pytest.mark.parametrize("event", ["cancel", "stop"])
+async def test_a_cancel_or_a_stop_ends_the_waiting(event: str) -> None:
+    """Also of a call that comes to the door only then, and would find it open."""
     server = Server(depth=1)
     first, second = server.start("a"), server.start("b")
     await settled()
-    server.cancel.set()
+    getattr(server, event).set()
     with pytest.raises(WaitCancelled):
         await second
     server.seen["a"].set()
     server.ended["a"].set()
     await first
+    with pytest.raises(WaitCancelled):
+        await server.start("c")
+    assert server.arrived == ["a"]
+
+
+async def test_a_stop_ends_the_waiting_to_be_alone() -> None:
+    server = Server(depth=2)
+    first, second = server.start("a"), server.start("b", alone=True)
+    server.seen["a"].set()
+    await settled()
+    server.stop.set()
+    with pytest.raises(WaitCancelled):
+        await second
+    server.ended["a"].set()
+    await first
+    assert server.arrived == ["a"]

@@ -59,6 +59,7 @@ async def render(
             store=Store(root),
             depth=depth,
             cancel=asyncio.Event(),
+            stop=asyncio.Event(),
             on_state=lambda call, state: None,
             time=Timekeeper(cost, times, entries),
         )

@@ -98,6 +98,7 @@ class Renderer:
                 folder=folder,
                 store=Store(self.root),
                 cancel=asyncio.Event(),
+                stop=asyncio.Event(),
                 on_state=lambda _id, _state: None,
                 time=Timekeeper(cost, times, entries),
                 fresh=True,  # equal keys must be found to have equal pixels, not given them
