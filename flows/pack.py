@@ -201,6 +201,8 @@ def _expanded(source: Source, resolver: Resolver) -> Iterator[dict[str, Any]]:
 
 
 def _print_counts(source: Source, resolver: Resolver, as_json: bool) -> int:
+    from stableflows.prompts.resolve import told
+
     counts = [sum(resolver.count(pack, entry) for entry in pack.entries) for pack in source.packs]
     files = [str(pack.file) for pack in source.packs]
     if as_json:
@@ -209,9 +211,11 @@ def _print_counts(source: Source, resolver: Resolver, as_json: bool) -> int:
     console = Console(highlight=False)
     if len(files) > 1:
         for file, number in zip(files, counts, strict=True):
-            console.print(Text(f"{file}: {number:,}"), soft_wrap=True)
-    entries = sum(len(pack.entries) for pack in source.packs)
-    console.print(f"{counted(entries, 'entry')}, {counted(sum(counts), 'prompt')}", soft_wrap=True)
+            console.print(Text(f"{file}: {told(number)}"), soft_wrap=True)
+    entries, total = sum(len(pack.entries) for pack in source.packs), sum(counts)
+    console.print(
+        f"{counted(entries, 'entry')}, {told(total)} prompt{'' if total == 1 else 's'}", soft_wrap=True
+    )
     return int(ExitCode.OK)
 
 

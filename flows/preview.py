@@ -52,6 +52,7 @@ def plan_as_data(prepared: Prepared, cost: Estimate, checked: Checked | None = N
                 "size": _size(entry),
                 "checkpoints": _checkpoints((entry,)),
                 "seed": entry.seed.model_dump() if entry.seed else None,
+                "randomizer": entry.item.randomizer,
             }
             for entry in prepared.entries
         ],
@@ -75,8 +76,9 @@ def print_plan(prepared: Prepared, console: Console) -> None:
             f"{counted(requests[entry.index], 'request')}, {counted(images, 'image')}",
         ]
         title = Text(f"{entry.index + 1:>3} {entry.title}", style="bold")
-        title.truncate(width, overflow="ellipsis")
-        console.print(title, soft_wrap=True)
+        chosen = Text(_chosen(entry), style="dim")
+        title.truncate(max(24, width - chosen.cell_len), overflow="ellipsis")
+        console.print(title + chosen, soft_wrap=True)
         console.print(Text("    " + " · ".join(part for part in details if part)), soft_wrap=True)
     stages = Counter(call.stage_type.value for call in prepared.calls)
     by_stage = ", ".join(f"{count} {stage}" for stage, count in stages.items())
@@ -87,6 +89,17 @@ def print_plan(prepared: Prepared, console: Console) -> None:
     )
     for warning in prepared.warnings:
         console.print(Text(f"Warning: {warning}", style="yellow"), soft_wrap=True)
+
+
+def _chosen(entry: Entry) -> str:
+    """What was drawn or swept, by its names; nothing, if there was no choice."""
+    told = {name: " ".join(str(value).split()) for name, value in entry.item.chosen.items()}
+    return "".join(f" · {name}={_shortened(value)}" for name, value in told.items())
+
+
+def _shortened(value: str, most: int = 30) -> str:
+    """A value within what a line can bear."""
+    return value if len(value) <= most else f"{value[: most - 1]}…"
 
 
 def _stages(entry: Entry) -> list[str]:

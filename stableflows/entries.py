@@ -29,7 +29,7 @@ from stableflows.seeds import Draw, SeedChoice, choose
 from stableflows.sequencer import StageSequencer
 from stableflows.stages import StageExecution, StageExecutionPlan
 
-__all__ = ["Entry", "entry_config", "expand", "place_of", "read_job"]
+__all__ = ["Entry", "entry_config", "expand", "place_of", "read_job", "with_loras"]
 
 
 MAX_IMAGES = 100_000
@@ -303,7 +303,7 @@ def _refuse_unrenderable(
 
 
 def _texts(entry: EntrySpec, loras: Sequence[Lora]) -> Texts:
-    own = _with_loras(entry.prompt, loras)
+    own = with_loras(entry.prompt, loras)
     around = entry.globals
     return Texts(
         prompt=bare_embeddings(_joined(around.prompt, own)),
@@ -322,7 +322,7 @@ def _with_job_loras(stage: StageExecution, loras: Sequence[Lora]) -> StageExecut
 
     def extended(config: Any) -> Any:
         changes: dict[str, Any] = {
-            field: _with_loras(text, loras)
+            field: with_loras(text, loras)
             for field in ("prompt", "ad_prompt")
             if (text := getattr(config, field, None))
         }
@@ -335,7 +335,7 @@ def _with_job_loras(stage: StageExecution, loras: Sequence[Lora]) -> StageExecut
     return stage.model_copy(update={"config": extended(stage.config)}) if loras else stage
 
 
-def _with_loras(prompt: str, loras: Sequence[Lora]) -> str:
+def with_loras(prompt: str, loras: Sequence[Lora]) -> str:
     """The prompt with each LoRA appended that does not stand in it."""
     for lora in loras:
         if not re.search(rf"<lora:{re.escape(lora.name)}(:[^>]*)?>", prompt):

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stableflows.config.layers import Layer, merge_values
-from stableflows.entries import _with_loras
+from stableflows.entries import with_loras
 from stableflows.errors import InputError, Where
 from stableflows.images.recipe import AS_IT_STANDS
 from stableflows.images.sampling import sampled_stages, sampling_of
@@ -227,7 +227,7 @@ def _settings(folder: RunFolder, plan: PlanRecord, number: int, entry: PlannedEn
 def _as_pack(plan: PlanRecord, pick: Pick, layer: Mapping[str, Any], inputs: tuple[Path, ...]) -> PromptPack:
     item = plan.job.packs[pick.entry]
     spec = item.entry
-    prompt = _with_loras(spec.prompt, plan.job.run_config.loras)
+    prompt = with_loras(spec.prompt, plan.job.run_config.loras)
     where = Where(field=f"image {pick.number}" if pick.number else None)
     entry = PackEntry(
         prompt,

@@ -9,10 +9,11 @@ from __future__ import annotations
 import base64
 import hashlib
 import posixpath
-from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cache
+from itertools import count
 from pathlib import Path
 from statistics import median
 from typing import TYPE_CHECKING
@@ -20,6 +21,7 @@ from urllib.parse import quote
 
 from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
+from PIL import Image
 
 from stableflows.results import CallRecord, EntryResult, EntryStatus, ImageRecord, RunStatus
 from stableflows.run.chains import Chain, chains_of
@@ -78,6 +80,16 @@ class Figure:
 
 
 @dataclass(frozen=True)
+class Grid:
+    """A sweep's labelled grid."""
+
+    href: str
+    title: str
+    width: int
+    height: int
+
+
+@dataclass(frozen=True)
 class Card:
     """One entry.
 
@@ -112,8 +124,16 @@ def render(
     Args:
         records: those that count, by call id.
     """
+    picks = count(1)
     cards = [
-        _card(folder, number, entry, result, [records[id_] for id_ in entry.calls if id_ in records])
+        _card(
+            folder,
+            number,
+            entry,
+            result,
+            [records[id_] for id_ in entry.calls if id_ in records],
+            picks=picks,
+        )
         for number, (entry, result) in enumerate(zip(plan.entries, manifest.result.results, strict=True), 1)
     ]
     style, script = (HERE / "gallery.css").read_text("utf-8"), (HERE / "gallery.js").read_text("utf-8")
@@ -130,6 +150,7 @@ def render(
             server=_server(plan),
             created=datetime.fromisoformat(plan.created).astimezone(),
             cards=cards,
+            grids=[_grid(folder, grid) for grid in manifest.grids],
             statuses=[(s.value, STATUS_WORDS[s], n) for s in EntryStatus if (n := _count(manifest, s))],
             ratio=_common_ratio(figure for card in cards for figure in card.figures),
         )
@@ -148,13 +169,27 @@ def _environment() -> Environment:
     )
 
 
+def _grid(folder: RunFolder, path: str) -> Grid:
+    """`grids/0001-a-stone-bridge.png`, named as a person would say it."""
+    number, _, title = posixpath.basename(path).removesuffix(".png").partition("-")
+    with Image.open(folder.path / path) as image:
+        width, height = image.size
+    return Grid(quote(path), f"{number} {title.replace('-', ' ')}", width, height)
+
+
 def _card(
-    folder: RunFolder, number: int, entry: PlannedEntry, result: EntryResult, recorded: Sequence[CallRecord]
+    folder: RunFolder,
+    number: int,
+    entry: PlannedEntry,
+    result: EntryResult,
+    recorded: Sequence[CallRecord],
+    *,
+    picks: Iterator[int],
 ) -> Card:
     name = str(entry.entry.get("name") or "")
     title = name or " ".join(entry.prompt.split()) or "(no prompt)"
     chains = chains_of(entry, recorded)
-    figures = tuple(_figure(folder, entry, chain, title) for chain in chains)
+    figures = tuple(_figure(folder, entry, chain, title, picks) for chain in chains)
     facts = [(STAGE_WORDS[stage.stage_type].capitalize(), stage_settings(stage)) for stage in entry.stages]
     if entry.seed:
         facts.append(("Seed", f"{entry.seed.value} ({entry.seed.how})"))
@@ -182,8 +217,11 @@ def _card(
     )
 
 
-def _figure(folder: RunFolder, entry: PlannedEntry, chain: Chain, title: str) -> Figure:
+def _figure(folder: RunFolder, entry: PlannedEntry, chain: Chain, title: str, picks: Iterator[int]) -> Figure:
     steps = [_picture(folder, step.image, STAGE_WORDS[step.stage_type]) for step in chain.steps]
+    if chain.final:
+        # The number by which `stableflows finish --pick` takes it.
+        steps[-1] = replace(steps[-1], caption=f"image {next(picks)} · {steps[-1].caption}")
     if entry.inputs:
         given = entry.inputs[chain.index // entry.count]
         if given.path:

@@ -6,6 +6,7 @@ import csv
 import io
 import posixpath
 from collections.abc import Mapping
+from itertools import count
 
 from stableflows.results import BatchResult, CallRecord
 from stableflows.run.chains import chains_of
@@ -30,6 +31,7 @@ COLUMNS = (
     "negative_prompt",
     "sha256",
     "infotext",
+    "image",
 )
 
 FORMULA_STARTS = tuple("=+-@\t\r＝＋－＠")
@@ -39,11 +41,13 @@ FORMULA_STARTS = tuple("=+-@\t\r＝＋－＠")
 def render(
     folder: RunFolder, plan: PlanRecord, records: Mapping[str, CallRecord], result: BatchResult
 ) -> bytes:
-    """The table as UTF-8. `entry` and `index` count from 1, `path` is relative to the run's folder; a text
-    that a spreadsheet would take for a formula has an apostrophe before it."""
+    """The table as UTF-8. `entry` and `index` count from 1, `path` is relative to the run's folder, `image`
+    is the row's number, as `stableflows finish --pick` counts; a text that a spreadsheet would take for a
+    formula has an apostrophe before it."""
     text = io.StringIO(newline="")
     writer = csv.writer(text)
     writer.writerow(COLUMNS)
+    images = count(1)
     for number, (entry, outcome) in enumerate(zip(plan.entries, result.results, strict=True)):
         recorded = [records[call_id] for call_id in entry.calls if call_id in records]
         for chain in chains_of(entry, recorded):
@@ -66,6 +70,7 @@ def render(
                 entry.negative_prompt,
                 image.sha256,
                 image.infotext,
+                next(images),
             )
             writer.writerow([_safe(cell) if isinstance(cell, str) else cell for cell in row])
     return text.getvalue().encode("utf-8", "replace")

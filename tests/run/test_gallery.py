@@ -13,6 +13,7 @@ import pytest
 from selenium.webdriver.common.by import By
 from selenium.webdriver.common.keys import Keys
 
+from stableflows.images.picks import finished_images
 from stableflows.results import RunStatus
 from stableflows.run.manifest import write
 from stableflows.run.plan_record import InputRecord, PlannedCall
@@ -275,10 +276,49 @@ def test_what_the_page_tells(page: Page, sample: Sample) -> None:
         "The run ended before upscale was done.",
         "not enlarged and retouched",
         "Euler · 20 steps · CFG 7 · 512×512",
-        "seed 24",
+        "image 4 · seed 24",
     ):
         assert told in text, told
     assert page.driver.find_element(By.ID, "sandbox").is_displayed()
+
+
+def test_images_are_numbered_as_finish_counts(page: Page, sample: Sample) -> None:
+    page.open(mixed(sample).folder.gallery_file)
+    captions = page.run("return [...document.querySelectorAll('.caption')].map((e) => e.textContent)")
+    numbers = [int(found[1]) for caption in captions if (found := re.match(r"image (\d+) · ", caption))]
+    assert numbers == [pick.number for pick in finished_images(sample.folder)] == list(range(1, 13))
+    # The stages before have no number, in the viewer either.
+    page.driver.find_element(By.CSS_SELECTOR, ".shown").click()
+    caption = "return document.querySelector('#viewer .caption').textContent"
+    assert page.run(caption).startswith("image 1 · seed 11")
+    press(page, Keys.ARROW_UP)
+    assert page.run(caption).startswith("seed 11")
+
+
+def test_grids_stand_above_the_entries(page: Page, sample: Sample) -> None:
+    calls = [sample.add("a cat", name="Cat & <b>dog</b>", seed=seed)[0] for seed in (1, 2)]
+    for number, entry in enumerate(sample.entries):
+        point = {"of": "s", "axes": [{"txt2img.steps": 10 + number}]}
+        sample.entries[number] = entry.model_copy(update={"entry": {**entry.entry, "sweep": point}})
+    sample.write_plan()
+    for call in calls:
+        sample.finish(call, draw)
+    [grid] = write(sample.folder, status=RunStatus.COMPLETED).grids
+    page.open(sample.folder.gallery_file)
+    found = page.driver.find_element(By.CSS_SELECTOR, ".grids a")
+    assert unquote(found.get_attribute("href") or "").endswith(grid)
+    assert found.text == "0001 cat b dog b"
+    page.wait("document.querySelector('.grids img').naturalWidth > 0")
+    assert page.run(
+        "return document.querySelector('.grids').getBoundingClientRect().bottom <= "
+        "document.querySelector('article').getBoundingClientRect().top"
+    )
+    assert page.errors() == []
+
+
+def test_no_grids_no_section(sample: Sample) -> None:
+    mixed(sample)
+    assert 'class="grids"' not in sample.folder.gallery_file.read_text("utf-8")
 
 
 class _Links(HTMLParser):

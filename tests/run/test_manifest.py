@@ -220,10 +220,11 @@ def test_the_table_has_a_row_an_image(sample: Sample) -> None:
     sample.finish(second[0])
     write(sample.folder, status=RunStatus.COMPLETED)
     table = rows(sample)
-    assert [(row["entry"], row["index"], row["seed"], row["status"], row["name"]) for row in table] == [
-        ("1", "1", "1000", "ok", "Cat"),
-        ("1", "2", "1001", "ok", "Cat"),
+    assert [(row["entry"], row["index"], row["seed"], row["status"], row["image"]) for row in table] == [
+        ("1", "1", "1000", "ok", "1"),
+        ("1", "2", "1001", "ok", "2"),
     ]
+    assert {row["name"] for row in table} == {"Cat"}
     assert {row["prompt"] for row in table} == {'a cat,\n"quoted", 灯台'}
     assert all((sample.folder.path / row["path"]).exists() for row in table)
 
