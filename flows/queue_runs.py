@@ -14,6 +14,7 @@ from pydantic import BaseModel, ConfigDict
 
 from flows.own_server import PrefectApiError
 from flows.up_state import POOL, project_folder
+from stableflows.jobs import waits
 from stableflows.request import RenderRequest
 from stableflows.run.folder import RunFolder
 from stableflows.run.lookup import folder_of_flow_run
@@ -243,6 +244,9 @@ async def _create(
 ) -> QueuedJob:
     from prefect.states import Scheduled
 
+    request = parameters.get("request", {})
+    if request.get("job"):  # pruning the store leaves it, until its run has begun
+        waits(RenderRequest.model_validate(request).root, request["job"])
     run = await client.create_flow_run_from_deployment(  # tries again while the database is busy
         deployment_id,
         parameters=parameters,
@@ -255,7 +259,7 @@ async def _create(
     return QueuedJob(
         flow_run_id=run.id,
         name=name,
-        job_id=parameters.get("request", {}).get("job"),
+        job_id=request.get("job"),
         priority=priority,
         position=position_of(run.id, await waiting(client)),
         url=url_of(client, run.id),
