@@ -13,7 +13,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.command import main, refused
-from flows.wording import counted
+from flows.wording import NO_WORKER, counted
 from stableflows.errors import ExitCode, InputError, StableflowsError
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def _as_text(state: QueueStatus) -> Text:
     text = Text()
     text.append(f"Queue: {state.queue_status}\n", "bold")
     if not state.worker:
-        text.append("No worker is there, so that nothing starts. Start it: stableflows up\n", "red")
+        text.append(f"{NO_WORKER}\n", "red")
     if state.running_job:
         _append_running(text, state.running_job)
     for job in state.pending_jobs:

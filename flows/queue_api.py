@@ -301,7 +301,10 @@ async def _find(client: PrefectClient, name: str) -> FlowRun:
         return found[0]
     if not found:
         raise InputError(
-            f"there is no run {name!r} in the queue.", allowed=[run.name for run in runs], value=name
+            f"there is no run {name!r} in the queue. `stableflows queue` shows what is there, "
+            "`stableflows history` what was.",
+            allowed=[run.name for run in runs],
+            value=name,
         )
     raise InputError(
         f"{len(found)} runs in the queue are called {name!r}; name one by its id.",

@@ -40,6 +40,7 @@ __all__ = [
     "runs_in",
     "url_of",
     "waiting",
+    "worker_there",
 ]
 
 DEPLOYMENT = "render/render-pack"
@@ -47,6 +48,8 @@ DEPLOYMENT = "render/render-pack"
 ATTEMPT = "attempt:"
 PAGE = 200
 """The most that Prefect's API lists at once."""
+WORKER_SECONDS = 60.0
+"""A worker that has not reported for so long is gone; it reports every 15 s."""
 
 
 class Priority(StrEnum):
@@ -65,6 +68,7 @@ class QueuedJob(BaseModel):
         position: its place among those that wait, from 1.
         url: of its page in Prefect's UI.
         paused: nothing starts before the queue is resumed.
+        worker: whether a worker is there to render.
     """
 
     model_config = ConfigDict(frozen=True, extra="forbid")
@@ -76,6 +80,7 @@ class QueuedJob(BaseModel):
     position: int
     url: str
     paused: bool
+    worker: bool
 
 
 async def pool(client: PrefectClient) -> WorkPool:
@@ -93,6 +98,14 @@ async def pool(client: PrefectClient) -> WorkPool:
             f"The Prefect server at {client.api_url} has no work pool {POOL!r}, which is the queue. "
             "`stableflows up` makes it; for a server of your own see deployments/README.md."
         ) from None
+
+
+async def worker_there(client: PrefectClient) -> bool:
+    """Whether a worker has reported of late; without one nothing starts."""
+    now = datetime.now(UTC)
+    workers = await client.read_workers_for_work_pool(POOL)
+    seen = (worker.last_heartbeat_time for worker in workers)
+    return any(time is not None and (now - time).total_seconds() < WORKER_SECONDS for time in seen)
 
 
 async def runs_in(client: PrefectClient, *states: StateType) -> list[FlowRun]:
@@ -264,6 +277,7 @@ async def _create(
         position=position_of(run.id, await waiting(client)),
         url=url_of(client, run.id),
         paused=(await pool(client)).is_paused,
+        worker=await worker_there(client),
     )
 
 

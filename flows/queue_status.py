@@ -6,15 +6,24 @@ Never from Prefect's task runs, which lag.
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
-from flows.queue_runs import Priority, active, folder_of, pool, priority_of, root_of, url_of, waiting
-from flows.up_state import POOL
+from flows.queue_runs import (
+    Priority,
+    active,
+    folder_of,
+    pool,
+    priority_of,
+    root_of,
+    url_of,
+    waiting,
+    worker_there,
+)
 from stableflows.errors import StableflowsError
 from stableflows.jobs import saved_job
 from stableflows.request import RenderRequest
@@ -26,9 +35,6 @@ if TYPE_CHECKING:
     from prefect.client.schemas.objects import FlowRun
 
 __all__ = ["PendingJob", "QueueStatus", "RunningJob", "read_status"]
-
-WORKER_SECONDS = 60.0
-"""A worker that has not reported for so long is gone; it reports every 15 s."""
 
 
 class _Frozen(BaseModel):
@@ -115,15 +121,8 @@ async def read_status(client: PrefectClient) -> QueueStatus:
         queue_status="paused" if the_pool.is_paused else "running" if runs else "idle",
         running_job=await _running(client, runs[0]) if runs else None,
         pending_jobs=tuple([_pending(client, run, place) for place, run in enumerate(pending, 1)]),
-        worker=await _worker_there(client),
+        worker=await worker_there(client),
     )
-
-
-async def _worker_there(client: PrefectClient) -> bool:
-    now = datetime.now(UTC)
-    workers = await client.read_workers_for_work_pool(POOL)
-    seen = (worker.last_heartbeat_time for worker in workers)
-    return any(time is not None and (now - time).total_seconds() < WORKER_SECONDS for time in seen)
 
 
 async def _running(client: PrefectClient, run: FlowRun) -> RunningJob:

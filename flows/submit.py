@@ -17,6 +17,7 @@ from rich.console import Console
 from rich.text import Text
 
 from flows.queue_runs import Priority
+from flows.wording import NO_WORKER
 from stableflows.errors import ExitCode, InputError, Where
 from stableflows.job import RunMode
 from stableflows.request import Prepared, RenderRequest
@@ -134,6 +135,8 @@ def show(queued: QueuedJob, as_json: bool) -> int:
         return int(ExitCode.OK)
     place = f"place {queued.position}" if queued.position else "starting"
     sys.stdout.write(f"Queued: {queued.name} ({queued.priority}, {place})\n{queued.url}\n")
+    if not queued.worker:
+        sys.stdout.write(f"{NO_WORKER}\n")
     if queued.paused:
         sys.stdout.write("The queue is paused; it goes on with: stableflows queue resume\n")
     return int(ExitCode.OK)

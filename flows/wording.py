@@ -1,8 +1,10 @@
-"""How counts are worded, on the terminal and in Prefect."""
+"""How things are worded, on the terminal and in Prefect."""
 
 from __future__ import annotations
 
-__all__ = ["counted"]
+__all__ = ["NO_WORKER", "counted"]
+
+NO_WORKER = "No worker is there, so that nothing starts. Start it: stableflows up"
 
 
 def counted(n: int, word: str) -> str:

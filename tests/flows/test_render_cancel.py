@@ -10,6 +10,8 @@ import httpx
 import pytest
 
 from flows import server
+from flows.stopping import ask_to_stop
+from stableflows.run.folder import RunFolder
 from stableflows.sandbox import Fault, Sandbox, SandboxSettings, run_sandbox
 from stableflows.webui.server import ServerConfig
 from tests.flows.conftest import RunningServer
@@ -130,6 +132,30 @@ def test_cancelled_at_prefect_in_the_middle(
         "report": "Completed",
     }
     assert "Traceback" not in ran.out + ran.err
+
+
+def test_a_stop_ends_it_after_the_calls_that_are_at_the_server(
+    running_server: RunningServer, sandbox: Sandbox, pack: str, tmp_path: Path
+) -> None:
+    """What was begun and waits for its turn at the door is not sent; a resumption renders it."""
+    sandbox.arm(Fault(kind="slow", seconds=4, times=2))
+    out = tmp_path / "out"
+
+    def stop() -> None:
+        [plan] = out.glob("*/plan.json")
+        ask_to_stop(RunFolder(out, plan.parent.name), "paused")
+
+    with Meanwhile(arrived(sandbox, 2), stop):
+        ran = run_command(pack, "--server", sandbox.url, root=out, prefect=running_server)
+    assert ran.code == 130
+    assert len(sandbox.generating()) == 2
+    assert interrupts(sandbox) == 0
+    assert [call.status for call in ran.calls].count("ok") == 2
+    assert flow_run_state(running_server, ran) == "Paused"
+    resumed = run_command("--resume", root=out, prefect=running_server)
+    assert resumed.code == 0, resumed.err
+    assert len(sandbox.generating()) == 6
+    assert set(resumed.statuses) == {"ok"}
 
 
 def test_what_was_cancelled_can_be_run_again(

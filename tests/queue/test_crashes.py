@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +17,7 @@ from flows.reconcile import ATTEMPTS, HANDLED
 from flows.up_state import running
 from stableflows.request import RenderRequest
 from stableflows.sandbox import Sandbox
-from tests.queue.conftest import Queue, eventually, job, prompts
+from tests.queue.conftest import Queue, eventually, job, processes_of, prompts
 
 pytestmark = pytest.mark.timeout(400)
 
@@ -108,6 +109,24 @@ def test_everything_is_killed_and_started_again(queue: Queue, sandbox: Sandbox, 
     up = queue.command("up")
     assert up.returncode == 0, up.stderr
     successor(queue, queued)
+    assert_each_picture_once(queue, sandbox)
+
+
+def test_down_puts_back_what_renders_and_up_goes_on(queue: Queue, sandbox: Sandbox, home: Path) -> None:
+    """Nothing is left running meanwhile; what was rendered is not asked for again."""
+    queued = start(queue, sandbox, "stopped")
+    down = queue.command("down")
+    assert down.returncode == 0, down.stderr
+    assert processes_of(home) == []
+    [line] = queue.history
+    assert line.status == "CANCELLED"
+    up = queue.command("up")
+    assert up.returncode == 0, up.stderr
+    state = running(home)
+    assert state
+    queue = replace(queue, url=state.url)
+    assert queue.state(queued.flow_run_id) == "Cancelled"
+    eventually(lambda: queue.history[-1].status == "COMPLETED")
     assert_each_picture_once(queue, sandbox)
 
 
