@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo up down test faults check lock clean
+.PHONY: demo up down test faults bench check lock clean
 
 demo: .venv/ready
 	$(BIN)/python -m flows.run packs/demo.yaml --server sandbox
@@ -19,6 +19,10 @@ test: .venv/ready
 # Some 20 minutes: processes are killed, servers die and lie, and nothing may be lost or rendered twice.
 faults: .venv/ready
 	$(BIN)/python -m tests.faults
+
+# Some 15 minutes, and worth something on a quiet machine only. Writes the tables into docs/benchmarks.md.
+bench: .venv/ready
+	$(BIN)/python -m benchmarks --write
 
 check: .venv/ready
 	$(BIN)/ruff check .

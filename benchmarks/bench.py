@@ -33,7 +33,7 @@ class Sizes:
 
 
 SMALL = Sizes(
-    walls=4,
+    walls=3,
     alternating=4,
     own_cost=6,
     many=(4, 8),

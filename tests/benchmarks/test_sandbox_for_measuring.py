@@ -36,7 +36,9 @@ def test_the_log_has_when_each_call_held_the_lock() -> None:
         post(sandbox)
         httpx.post(sandbox.url + "/sdapi/v1/txt2img", json={**BODY, "steps": 0})
         rendered, failed = sandbox.generating()
-    assert rendered.t_run and rendered.t_ran and rendered.t_end
+    assert rendered.t_run
+    assert rendered.t_ran
+    assert rendered.t_end
     assert rendered.t_start <= rendered.t_run
     assert rendered.t_ran - rendered.t_run >= 2 * 0.01
     assert rendered.t_end - rendered.t_ran >= 0.02, "encoding is outside the lock"
