@@ -47,7 +47,7 @@ class Continued:
             if record.status == "error":
                 if not self.retry:
                     done[call.call_id] = None
-            elif record.output and self._is_whole(record, store, say):
+            elif record.output and len(record.output.images) == call.n and self._is_whole(record, store, say):
                 done[call.call_id] = record.output
         return done
 

@@ -19,6 +19,7 @@ from stableflows.continued import Continued
 from stableflows.errors import InputError, InvalidInputs, Places
 from stableflows.job import Job, RunMode, SubmittedAs
 from stableflows.request import Prepared, RenderRequest, prepare, prepare_job, with_mode
+from stableflows.results import RunStatus
 from stableflows.run import history
 from stableflows.run.files import why_not, write_whole
 from stableflows.run.folder import RunFolder
@@ -180,7 +181,8 @@ def last_unfinished(root: Path) -> str:
         InputError: there is none.
     """
     for line in reversed(history.read(root)):
-        if line.result and line.result.unfinished:
+        crashed = line.status is RunStatus.CRASHED  # perhaps with everything made, but never ended
+        if line.result and (crashed or line.result.unfinished):
             return line.run_id
     raise InputError(f"there is no unfinished run in {root}.")
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from stableflows.entries import Entry
+from stableflows.errors import StableflowsError
 from stableflows.keys import KeyContext
 from stableflows.loads import Weights
 from stableflows.payload import StageRequest
@@ -47,7 +48,7 @@ class OptionChanges:
         self._file = file
         self._now = dict(originals)
         # What a run that was killed left: the options as they were before that one count.
-        self._kept: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+        self._kept: dict[str, Any] = _read(file)
         self._originals = {**originals, **{name: v for name, v in self._kept.items() if name in originals}}
 
     @classmethod
@@ -125,6 +126,26 @@ class OptionChanges:
             say(f"Warning: the server's options could not be put back: {error}")
         self._file.unlink(missing_ok=True)
         self._kept = {}
+
+
+def _read(file: Path) -> dict[str, Any]:
+    """The options that were kept in a file; none if there is none.
+
+    Raises:
+        StableflowsError: it is not what we wrote.
+    """
+    try:
+        kept = json.loads(file.read_bytes())
+    except FileNotFoundError:
+        return {}
+    except (ValueError, RecursionError):
+        kept = None
+    if not isinstance(kept, dict):
+        raise StableflowsError(
+            f"{file} is damaged: the options that the server had before an earlier run are not known. Look "
+            "at the server's settings, and delete that file."
+        )
+    return kept
 
 
 @dataclass(frozen=True)

@@ -187,7 +187,6 @@ class StageRunner:
         self, call: StageCall, request: StageRequest, before: ImageRecord | None, damage: Damage | None
     ) -> StageOutput:
         self.broken.refuse(request.body)
-        self.came_back.refuse(self.identity.entries[call.entry], request.body, self.server)
         body = await asyncio.to_thread(with_images, request.body, lambda sha: self._load(sha, before))
         spoken = in_dialect(
             WebUIRequest(request.path, body, request.n_images, request.size),
@@ -224,6 +223,7 @@ class StageRunner:
         meanwhile, for that spoils what the server renders until it is healed."""
         while True:
             self.broken.refuse(spoken.request.body)
+            self.came_back.refuse(self.identity.entries[call.entry], spoken.request.body, self.server)
             sent = self._restated(spoken)
             await self._set_options(call, spoken, turn)
             await self._check_loaded(call, spoken)

@@ -6,10 +6,13 @@ import asyncio
 from pathlib import Path
 from typing import Any
 
+import pytest
+
+from stableflows.errors import StableflowsError
 from stableflows.preflight import preflight
 from stableflows.request import RenderRequest, prepare
 from stableflows.sandbox import Catalog, Sandbox, SandboxSettings, run_sandbox
-from stableflows.server_state import ServerState
+from stableflows.server_state import OptionChanges, ServerState
 from stableflows.settling import settle
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.models import WebUIRequest
@@ -80,6 +83,17 @@ async def test_originals_that_no_longer_exist_are_told_once(tmp_path: Path) -> N
     (line,) = said
     assert "could not be put back" in line
     assert "sandbox_base_v1" in line
+
+
+def test_a_damaged_file_of_originals_is_told(tmp_path: Path) -> None:
+    changes = OptionChanges.of(tmp_path, "http://a", {"x": 1, "y": 2})
+    changes.will_change({"x"})
+    assert OptionChanges.of(tmp_path, "http://a", {"x": 5}).before == {"x": 1}
+    (file,) = (tmp_path / "store" / "options").iterdir()
+    for text in ("", "[1]", "{", "[" * 100_000):
+        file.write_text(text)
+        with pytest.raises(StableflowsError, match="is damaged"):
+            OptionChanges.of(tmp_path, "http://a", {})
 
 
 async def test_a_busy_server_is_waited_for(tmp_path: Path) -> None:

@@ -76,12 +76,12 @@ def half_written(root: Path) -> list[str]:
 
 def taken_up(root: Path, sandbox: Sandbox, prefect: RunningServer) -> Ran:
     """The run that was cut short, to its end; or the job anew, where it had not begun. The call whose picture
-    did not fit has failed: `--retry` makes it, too."""
+    did not fit has failed: `--resume` makes it, too."""
     plans = list(root.glob("*/plan.json"))
     if not plans:
         return render(root, sandbox, prefect)
     [plan] = plans
-    return render(root, sandbox, prefect, "--retry", json.loads(plan.read_bytes())["run_id"])
+    return render(root, sandbox, prefect, "--resume", json.loads(plan.read_bytes())["run_id"])
 
 
 def test_a_disk_that_fills_up_at_any_write(

@@ -156,7 +156,9 @@ def test_a_run_is_asked_to_stop_through_its_folder(root: Root, monkeypatch: pyte
     stopped = root.begin()
     assert stopped.code == 130
     assert stopped.history[-1].status == "CANCELLED"
-    assert all(call.status == "ok" for call in stopped.calls)
+    made = [call.status for call in stopped.calls]
+    assert set(made) <= {"ok", "cancelled"}  # what waited for its turn is not sent
+    assert made.count("ok") == sum(root.sent().values())
     monkeypatch.setattr(render, "watch_for_stop", watch)
     assert root.run("--resume").statuses == ["ok"] * 3
 
