@@ -21,7 +21,7 @@ from stableflows.errors import InputError, Where
 if TYPE_CHECKING:
     from prefect.client.orchestration import PrefectClient
 
-__all__ = ["QUEUES", "provision", "wait_for_api"]
+__all__ = ["QUEUES", "check_schedules", "provision", "wait_for_api"]
 
 QUEUES = {"urgent": 1, "default": 2, "nightly": 3}
 """Work queues of the pool; the lower number goes first."""
@@ -100,6 +100,7 @@ async def _block_types(client: PrefectClient) -> None:
 
 async def _deploy(folder: Path) -> None:
     """`prefect deploy --all`: the one who reads prefect.yaml is Prefect itself."""
+    check_schedules(folder / "prefect.yaml")
     process = await asyncio.create_subprocess_exec(
         *(sys.executable, "-m", "prefect", "--no-prompt", "deploy", "--all"),
         cwd=folder,
@@ -113,6 +114,34 @@ async def _deploy(folder: Path) -> None:
         raise InputError(
             f"cannot be deployed:\n{said.decode().strip()}", where=Where(folder / "prefect.yaml")
         )
+
+
+def check_schedules(file: Path) -> None:
+    """Look at what people edit in prefect.yaml; Prefect's own message of it says neither where nor which.
+
+    Raises:
+        InputError: a schedule's hour or time zone does not exist.
+    """
+    from prefect.client.schemas.schedules import CronSchedule
+    from pydantic import ValidationError
+
+    try:
+        deployments = yaml.safe_load(file.read_text(encoding="utf-8"))["deployments"]
+    except (yaml.YAMLError, KeyError, TypeError) as error:
+        raise InputError(f"is no list of deployments: {error}", where=Where(file)) from None
+    for deployment in deployments:
+        for schedule in deployment.get("schedules") or ():
+            given = {name: schedule[name] for name in CronSchedule.model_fields if name in schedule}
+            try:
+                CronSchedule.model_validate(given)
+            except ValidationError as error:
+                [problem, *_] = error.errors()
+                field = ".".join(str(part) for part in problem["loc"])
+                raise InputError(
+                    f"{problem['msg'].removeprefix('Value error, ')}. A cron is like "
+                    '"0 23 * * *" (minute, hour, day, month, weekday), a timezone like Europe/Berlin.',
+                    where=Where(file, field=f"{deployment.get('name')}.schedules.{field}"),
+                ) from None
 
 
 async def _automation(client: PrefectClient, file: Path) -> None:

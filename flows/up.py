@@ -91,7 +91,10 @@ def _start(home: Path, port: int | None) -> UpState:
     else:
         keeper.terminate()
         keeper.wait(STOP_BOUND)
-    raise PrefectApiError(f"The queue did not start. Its logs, in {folder}, end with:\n{_tails(folder)}")
+    said = f"The queue did not start. Its logs, in {folder}, end with:\n{_tails(folder)}"
+    if keeper.returncode == ExitCode.BAD_INPUT:
+        raise InputError(said)
+    raise PrefectApiError(said)
 
 
 def _python_path() -> str:

@@ -16,7 +16,7 @@ from pathlib import Path
 from filelock import FileLock
 from pydantic import BaseModel, ConfigDict, ValidationError
 
-from stableflows.errors import ServerError
+from stableflows.errors import ExitCode, ServerError
 from stableflows.run.files import try_lock, unlock, write_whole
 from stableflows.waiting import unless_cancelled
 
@@ -34,6 +34,8 @@ def home() -> Path:
 
 class ServerInUseError(ServerError):
     """Another run of ours uses the server, and this one was not to wait."""
+
+    exit_code = ExitCode.SERVER_UNREACHABLE
 
 
 class Holder(BaseModel):

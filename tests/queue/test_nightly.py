@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -9,11 +10,12 @@ import pytest
 
 from flows import queue_api
 from flows.nightly import read_folder, unfinished_night
+from flows.provision import check_schedules
 from flows.stopping import ask_to_stop
 from stableflows.errors import InputError
 from stableflows.run.folder import RunFolder
 from stableflows.sandbox import Sandbox
-from tests.queue.conftest import Queue, eventually, prompts
+from tests.queue.conftest import ROOT, Queue, eventually, prompts
 
 SHIPS = ["a brig", "a yawl", "a cutter", "a sloop", "a ketch", "a bark"]
 PACK = f"""
@@ -45,6 +47,22 @@ def test_a_folder_that_is_empty_or_not_there(folder: Path) -> None:
         read_folder(folder)
     with pytest.raises(InputError, match="there is no folder"):
         read_folder(folder / "x")
+
+
+@pytest.mark.parametrize(
+    ("right", "wrong", "words"),
+    [
+        ("0 23 * * *", "0 25 * * *", 'nightly-packs.schedules.cron: Invalid cron string: "0 25'),
+        ("Europe/Berlin", "Europe/Berlni", 'nightly-packs.schedules.timezone: Invalid timezone: "Europe/Ber'),
+    ],
+)
+def test_an_hour_that_does_not_exist(right: str, wrong: str, words: str, tmp_path: Path) -> None:
+    ours = ROOT / "prefect.yaml"
+    check_schedules(ours)
+    theirs = tmp_path / "prefect.yaml"
+    theirs.write_text(ours.read_text().replace(right, wrong))
+    with pytest.raises(InputError, match=re.escape(words)):
+        check_schedules(theirs)
 
 
 def test_without_a_history_no_night_is_unfinished(tmp_path: Path) -> None:

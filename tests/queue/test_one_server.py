@@ -63,8 +63,8 @@ def test_a_direct_run_waits_for_a_queued_one_unless_told_not_to(
     eventually(sandbox.generating)
     refused = queue.command(*arguments(sandbox, tmp_path / "refused", 1), "--no-wait")
     assert refused.returncode == 3, refused.stderr
-    assert "'queued'" in refused.stderr
-    assert "--no-wait" in refused.stderr
+    assert "the run 'queued'" in refused.stdout
+    assert "without --no-wait this one would wait" in refused.stdout
     with begun(queue, arguments(sandbox, tmp_path / "direct", 1)) as direct:
         assert direct.stdout
         assert any("Waiting for the run 'queued'" in line for line in direct.stdout)

@@ -131,9 +131,13 @@ def test_pause_now_ends_after_the_image_in_hand_and_resume_goes_on(queue: Queue,
 
 
 def test_cancel_a_running_and_a_waiting_run(queue: Queue, sandbox: Sandbox) -> None:
-    running = enqueue(queue, sandbox, "running", 3, steps=100)
+    running = enqueue(queue, sandbox, "running", 30, steps=100)
     waiting = enqueue(queue, sandbox, "waiting", 1)
     running_job(queue, sandbox)
+    [plan] = queue.out.glob("*/plan.json")
+    busy = queue.command("queue", "retry", plan.parent.name, "--out", str(queue.out))
+    assert busy.returncode == 2
+    assert "is being rendered by another process now" in busy.stderr
     assert queue.do(lambda: queue_api.cancel("waiting")) == "waiting"
     assert queue.state(waiting.flow_run_id) == "Cancelled"
     assert queue.do(queue_api.cancel_current) == "running"
