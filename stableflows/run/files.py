@@ -12,13 +12,15 @@ import logging
 import os
 import shutil
 import tempfile
-from collections.abc import Iterator
+import textwrap
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
 from uuid import uuid4
 
 from filelock import FileLock, Timeout
+from pydantic import BaseModel
 
 from stableflows.errors import InputError
 from stableflows.failpoints import failpoint
@@ -29,6 +31,7 @@ __all__ = [
     "as_json",
     "check_writable",
     "free_space",
+    "json_pieces",
     "link_or_copy",
     "one_line",
     "parsed",
@@ -47,7 +50,11 @@ PARTIAL_SUFFIX = ".part"
 """Ends the name of a file that is being written; one that outlives its process was cut off by a kill."""
 
 
-def write_whole(path: Path, data: bytes) -> None:
+Data = bytes | Iterable[bytes]
+"""What a file is to hold; in pieces, where the whole would take too much memory."""
+
+
+def write_whole(path: Path, data: Data) -> None:
     """Put `data` at `path`, in place of what may be there: all of it or, after a kill, none.
 
     Raises:
@@ -62,7 +69,7 @@ def write_whole(path: Path, data: bytes) -> None:
     sync_directory(path.parent)
 
 
-def write_new(path: Path, data: bytes) -> None:
+def write_new(path: Path, data: Data) -> None:
     """As `write_whole`, but never in place of anything, also when two processes try at once.
 
     Raises:
@@ -118,14 +125,14 @@ def _move_to_free_place(partial: Path, path: Path) -> None:
         partial.rename(path)
 
 
-def _write_beside(path: Path, data: bytes) -> Path:
+def _write_beside(path: Path, data: Data) -> Path:
     partial = path.with_name(f".{uuid4().hex[:12]}{PARTIAL_SUFFIX}")
     try:
         with partial.open("xb") as file:
-            file.write(data)
+            file.writelines([data] if isinstance(data, bytes) else data)
             file.flush()
             os.fsync(file.fileno())
-    except OSError:
+    except BaseException:
         partial.unlink(missing_ok=True)
         raise
     failpoint("before-rename")
@@ -146,6 +153,39 @@ def sync_directory(directory: Path) -> None:
 def as_json(data: Any) -> bytes:
     """JSON that a person can read, with a line's end."""
     return _encoded(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
+
+
+def json_pieces(model: BaseModel, indent: int = 0) -> Iterator[bytes]:
+    """As `as_json` of the dumped model, in pieces: a job of ten thousand entries, dumped as a whole, takes
+    twenty times its file."""
+    margin = " " * (indent + 2)
+    yield b"{"
+    for number, name in enumerate(type(model).model_fields):
+        value = getattr(model, name)
+        yield _encoded(f"{',' if number else ''}\n{margin}{json.dumps(name)}: ")
+        if _has_long_lists(value):
+            yield from json_pieces(value, indent + 2)
+        elif _is_long_list(value):
+            yield b"["
+            for place, item in enumerate(value):
+                text = json.dumps(item.model_dump(mode="json"), indent=2, ensure_ascii=False)
+                yield _encoded(f"{',' if place else ''}\n{textwrap.indent(text, margin + '  ')}")
+            yield _encoded(f"\n{margin}]")
+        else:
+            dumped = model.model_dump(mode="json", include={name})[name]
+            text = json.dumps(dumped, indent=2, ensure_ascii=False)
+            yield _encoded(textwrap.indent(text, margin).lstrip(" "))
+    yield _encoded("\n" + " " * indent + "}" + ("" if indent else "\n"))
+
+
+def _is_long_list(value: Any) -> bool:
+    return isinstance(value, tuple) and bool(value) and isinstance(value[0], BaseModel)
+
+
+def _has_long_lists(value: Any) -> bool:
+    return isinstance(value, BaseModel) and any(
+        _is_long_list(getattr(value, name)) for name in type(value).model_fields
+    )
 
 
 def parsed(data: bytes) -> Any:

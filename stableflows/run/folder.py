@@ -9,7 +9,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 
 from stableflows.errors import InputError, StableflowsError
 from stableflows.failpoints import failpoint
@@ -18,7 +18,7 @@ from stableflows.run import names
 from stableflows.run.files import (
     PARTIAL_SUFFIX,
     append_line,
-    as_json,
+    json_pieces,
     link_or_copy,
     one_line,
     parsed,
@@ -231,7 +231,7 @@ class RunFolder:
             ValidationError: a mapping that is no plan record.
         """
         record = plan if isinstance(plan, PlanRecord) else PlanRecord.model_validate(plan)
-        write_new(self.plan_file, as_json(record.model_dump(mode="json")))
+        write_new(self.plan_file, json_pieces(record))
 
     def plan(self) -> PlanRecord:
         """What plan.json says.
@@ -252,10 +252,10 @@ class RunFolder:
         except (ValidationError, ValueError) as error:
             raise StableflowsError(_not_readable(self.plan_file, error)) from None
 
-    def write_manifest(self, manifest: Mapping[str, Any]) -> None:
+    def write_manifest(self, manifest: BaseModel) -> None:
         """Write manifest.json in place of an earlier one; `stableflows.run.manifest.write` composes it."""
         failpoint("before-manifest")
-        write_whole(self.manifest_file, as_json(manifest))
+        write_whole(self.manifest_file, json_pieces(manifest))
 
     def discard_partial_files(self) -> None:
         """Delete what a kill left half-written. Only for who takes the run up again: another process

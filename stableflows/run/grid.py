@@ -19,10 +19,10 @@ from PIL import Image, ImageDraw, ImageFont, PngImagePlugin
 
 from stableflows.results import CallRecord
 from stableflows.run import names
-from stableflows.run.chains import chains_of, latest
+from stableflows.run.chains import chains_of
 from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
-from stableflows.run.plan_record import PlannedEntry
+from stableflows.run.plan_record import PlannedEntry, PlanRecord
 
 __all__ = ["write_grids"]
 
@@ -54,15 +54,17 @@ class _Swept:
         return max((len(files) for files in self.cells.values()), default=0)
 
 
-def write_grids(folder: RunFolder) -> list[Path]:
+def write_grids(folder: RunFolder, plan: PlanRecord, records: Mapping[str, CallRecord]) -> list[Path]:
     """Write a grid for each sweep of a run of which an image is there, in place of earlier ones.
 
+    Args:
+        records: of its calls, by their id.
+
     Raises:
-        StableflowsError: plan.json or calls.jsonl is missing or cannot be read.
         OSError: a file cannot be written.
     """
     written = []
-    for swept in _sweeps(folder):
+    for swept in _sweeps(folder, plan, records):
         for index in range(swept.images):
             title = swept.entry.entry.get("name") or swept.entry.prompt
             stem = f"{swept.number:04}-{names.slug(title)}" + (f"-{index + 1}" if swept.images > 1 else "")
@@ -73,9 +75,7 @@ def write_grids(folder: RunFolder) -> list[Path]:
     return written
 
 
-def _sweeps(folder: RunFolder) -> Iterator[_Swept]:
-    plan = folder.plan()
-    records = latest(folder.calls())
+def _sweeps(folder: RunFolder, plan: PlanRecord, records: Mapping[str, CallRecord]) -> Iterator[_Swept]:
     first: dict[str, tuple[int, PlannedEntry]] = {}
     cells: dict[str, dict[Axes, list[Path]]] = {}
     for number, entry in enumerate(plan.entries, start=1):

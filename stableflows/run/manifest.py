@@ -104,13 +104,13 @@ def write(
         server=plan.server,
         run_config=plan.job.run_config.model_dump(mode="json"),
         totals=_totals(plan, records, result),
-        grids=tuple(grid.relative_to(folder.path).as_posix() for grid in write_grids(folder)),
+        grids=tuple(grid.relative_to(folder.path).as_posix() for grid in write_grids(folder, plan, records)),
         result=result,
     )
     write_whole(folder.csv_file, table.render(folder, plan, records, result))
     write_whole(folder.gallery_file, gallery.render(folder, plan, records, manifest))
     # Last: who waits for a manifest finds the other two.
-    folder.write_manifest(manifest.model_dump(mode="json"))
+    folder.write_manifest(manifest)
     return manifest
 
 

@@ -14,6 +14,7 @@ import time
 from pathlib import Path
 
 import pytest
+from pydantic import BaseModel
 
 from stableflows.errors import ExitCode, InputError
 from stableflows.run import files
@@ -22,6 +23,7 @@ from stableflows.run.files import (
     as_json,
     check_writable,
     free_space,
+    json_pieces,
     read_lines,
     write_new,
     write_whole,
@@ -34,6 +36,29 @@ def test_write_whole_replaces(tmp_path: Path) -> None:
     write_whole(path, b"two")
     assert path.read_bytes() == b"two"
     assert list(tmp_path.iterdir()) == [path]
+
+
+def test_a_model_in_pieces_is_the_model_as_a_whole(tmp_path: Path) -> None:
+    class Item(BaseModel):
+        name: str
+        more: dict[str, object] = {}
+
+    class Inner(BaseModel):
+        title: str = "a\nb \ud83d"
+        items: tuple[Item, ...] = ()
+
+    class Outer(BaseModel):
+        none: None = None
+        empty: tuple[Item, ...] = ()
+        inner: Inner
+        items: tuple[Item, ...] = ()
+        last: dict[str, list[int]] = {"a": [1, 2], "b": []}
+
+    items = (Item(name="ä", more={"x": [1, {"y": None}]}), Item(name="b"))
+    for model in (Outer(inner=Inner()), Outer(inner=Inner(items=items), items=items)):
+        path = tmp_path / "model.json"
+        write_whole(path, json_pieces(model))
+        assert path.read_bytes() == as_json(model.model_dump())
 
 
 def test_write_new_never_replaces(tmp_path: Path) -> None:

@@ -8,6 +8,8 @@ from typing import Any
 
 from PIL import Image
 
+from stableflows.run.chains import latest
+from stableflows.run.folder import RunFolder
 from stableflows.run.grid import MAX_SIDE, write_grids
 from tests.run.samples import Sample, png
 
@@ -44,10 +46,14 @@ def rgb(name: str) -> tuple[int, ...]:
     return tuple(bytes.fromhex(COLOURS[name][1:]))
 
 
+def grids_of(folder: RunFolder) -> list[Path]:
+    return write_grids(folder, folder.plan(), latest(folder.calls()))
+
+
 def test_nothing_swept_gives_no_grid(sample: Sample) -> None:
     sample.add("a cat")
     sample.write_plan()
-    assert write_grids(sample.folder) == []
+    assert grids_of(sample.folder) == []
     assert not (sample.folder.path / "grids").exists()
 
 
@@ -60,7 +66,7 @@ def test_each_image_is_in_its_row_and_column(sample: Sample) -> None:
     # Finished in another order than planned.
     for call, name in reversed(list(zip(calls, "1234", strict=True))):
         sample.finish(call, lambda *_, name=name: png(40, 40, COLOURS[name]))
-    (grid,) = write_grids(sample.folder)
+    (grid,) = grids_of(sample.folder)
     assert grid.relative_to(sample.folder.path).as_posix() == "grids/0001-a-cat.png"
     assert colours(grid) == [rgb(name) for name in "1234"]
     with Image.open(grid) as image:
@@ -74,7 +80,7 @@ def test_an_image_that_is_not_there_leaves_its_cell_empty(sample: Sample) -> Non
     gone = sample.finish(calls[1], lambda *_: png(40, 40, COLOURS["2"]))
     sample.fail(calls[2], "out of memory")
     (sample.folder.root / gone.images[0].path).unlink()
-    (grid,) = write_grids(sample.folder)
+    (grid,) = grids_of(sample.folder)
     assert colours(grid) == [rgb("1")]
 
 
@@ -82,7 +88,7 @@ def test_no_image_at_all_gives_no_grid(sample: Sample) -> None:
     (call,) = swept(sample, [[{"vae": "a"}]])
     sample.write_plan()
     sample.fail(call, "out of memory")
-    assert write_grids(sample.folder) == []
+    assert grids_of(sample.folder) == []
 
 
 def test_several_images_of_an_entry_are_several_grids_and_sweeps_apart(sample: Sample) -> None:
@@ -91,7 +97,7 @@ def test_several_images_of_an_entry_are_several_grids_and_sweeps_apart(sample: S
     sample.write_plan()
     for call in calls:
         sample.finish(call)
-    names = [path.name for path in write_grids(sample.folder)]
+    names = [path.name for path in grids_of(sample.folder)]
     assert names == ["0001-a-cat-1.png", "0001-a-cat-2.png", "0003-a-cat.png"]
 
 
@@ -101,6 +107,6 @@ def test_a_long_axis_stays_within_bounds(sample: Sample) -> None:
         assert call
     sample.write_plan()
     sample.finish(calls[0], lambda *_: png(512, 512))
-    (grid,) = write_grids(sample.folder)
+    (grid,) = grids_of(sample.folder)
     with Image.open(grid) as image:
         assert image.width <= MAX_SIDE + 300
