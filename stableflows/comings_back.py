@@ -31,12 +31,16 @@ class ModelsChangedError(StableflowsError):
 
 
 class ComingsBack:
-    """Remembers, over one run, when the server was away."""
+    """Remembers, over one run, when the server was away.
+
+    Attributes:
+        away: it went away, and what it has now was not read yet.
+    """
 
     def __init__(self) -> None:
         self._hashes: dict[tuple[str, str], str] = {}
         self._deaths: Counter[int] = Counter()
-        self._away = False
+        self.away = False
         self._was_away = False
         self._reading = asyncio.Lock()
 
@@ -49,7 +53,7 @@ class ComingsBack:
         Raises:
             SetAside: that has happened too often with this entry.
         """
-        self._away = True
+        self.away = True
         if not running:
             return
         self._deaths[call.entry] += 1
@@ -68,11 +72,11 @@ class ComingsBack:
             WebUIError: it went away again.
         """
         async with self._reading:
-            if not self._away:
+            if not self.away:
                 return server
             again = await server.read_again(client)
             self._hashes = {**server.hashes, **self._hashes}
-            self._away, self._was_away = False, True
+            self.away, self._was_away = False, True
             return again
 
     def refuse(self, entry: Entry, body: Mapping[str, Any], server: ServerState) -> None:

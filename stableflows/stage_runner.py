@@ -223,6 +223,8 @@ class StageRunner:
         meanwhile, for that spoils what the server renders until it is healed."""
         while True:
             self.broken.refuse(spoken.request.body)
+            if self.came_back.away:
+                await self.look_again()
             self.came_back.refuse(self.identity.entries[call.entry], spoken.request.body, self.server)
             sent = self._restated(spoken)
             await self._set_options(call, spoken, turn)
@@ -240,11 +242,12 @@ class StageRunner:
                     return sent, reply
 
     async def look_again(self) -> None:
-        """Before a further try: if the server was away, read anew what it has.
+        """If the server was away, read anew what it has.
 
         Raises:
-            WebUIError: it went away again.
+            WebUIError: it is not back yet, or went away again.
         """
+        await self.client.wait_ready(0)
         self.identity.server = await self.came_back.read(self.client, self.server)
 
     async def _check_loaded(self, call: StageCall, spoken: Spoken) -> None:

@@ -145,7 +145,8 @@ def test_numbers_that_are_equal_make_equal_keys() -> None:
 
 def output(call: StageCall) -> StageOutput:
     images = tuple(
-        ImageRecord(path=f"{call.call_id}/{place}", sha256="0" * 64, width=8, height=8) for place in range(call.n)
+        ImageRecord(path=f"{call.call_id}/{place}", sha256="0" * 64, width=8, height=8)
+        for place in range(call.n)
     )
     return StageOutput(stage_type=call.stage_type, images=images, key="k", duration=0)
 
