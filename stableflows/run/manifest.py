@@ -14,7 +14,6 @@ from stableflows.run import gallery, table
 from stableflows.run.chains import chains_of, latest
 from stableflows.run.files import write_whole
 from stableflows.run.folder import RunFolder
-from stableflows.run.grid import write_grids
 from stableflows.run.plan_record import PlannedCall, PlannedEntry, PlanRecord, ServerRecord
 from stableflows.stages import StageType
 
@@ -90,6 +89,8 @@ def write(
         StableflowsError: plan.json or calls.jsonl is missing or cannot be read.
         OSError: a file cannot be written.
     """
+    from stableflows.run.grid import write_grids  # not at the top: a plan draws nothing
+
     plan, records = folder.plan(), latest(folder.calls())
     result = _batch(folder, plan, records)
     manifest = Manifest(

@@ -6,7 +6,9 @@ from pathlib import Path
 
 import pytest
 
+from flows import server
 from flows.own_server import OwnServer
+from stableflows.webui.server import ServerConfig
 
 
 @dataclass(frozen=True)
@@ -25,9 +27,22 @@ def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
         patch.setenv("PREFECT_HOME", str(home))
         # A run waits until its last states are written; here they are few, and it runs many times.
         patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL", "0.1")
-        server = OwnServer(home / "server.log")
+        prefect = OwnServer(home / "server.log")
     try:
-        server.wait_until_healthy()
-        yield RunningServer(server.url, home)
+        prefect.wait_until_healthy()
+        yield RunningServer(prefect.url, home)
     finally:
-        server.stop()
+        prefect.stop()
+
+
+@pytest.fixture
+def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One call at the server: what is where when the run is cancelled is then known."""
+    monkeypatch.setattr("flows.render.AHEAD", 0)
+    by_url = server.by_url
+
+    def with_depth(name: str, source: str) -> ServerConfig | None:
+        config = by_url(name, source)
+        return config and config.model_copy(update={"depth": 1})
+
+    monkeypatch.setattr(server, "by_url", with_depth)

@@ -152,7 +152,7 @@ def test_a_server_that_comes_back_without_a_model_renders_nothing_else(
     failed = [call for call in ran.calls if call.status == "error"]
     assert len(failed) >= 2
     assert all("sandbox_base_v1" in str(call.error) for call in failed)
-    assert {call.error_kind for call in failed} == {"ModelsChangedError"}
+    assert {call.error_kind for call in failed} <= {"ModelsChangedError", "Mismatch"}
     assert len(ran.pictures) == sum(call.status == "ok" for call in ran.calls)
 
 

@@ -20,7 +20,7 @@ BAD_PACKS: dict[str, tuple[bytes, str]] = {
     ),
     "unknown key of an entry": (
         b"entries:\n- a\n- {promt: b}\n",
-        "{pack}:3: entries.1.promt: there is no setting 'promt' here. Did you mean 'prompt'?",
+        "{pack}:3: entries.1.promt: there is no setting 'promt' here. Did you mean 'prompt' or 'prompts'?",
     ),
     "wrong type": (
         b"config: {txt2img: {steps: many}}\nentries: [a]\n",

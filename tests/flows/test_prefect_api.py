@@ -121,7 +121,7 @@ def test_ctrl_c_while_its_server_starts(used_home: Path) -> None:
         terminal.press_ctrl_c()
         status, lines = terminal.to_the_end()
     assert (status, lines) == (130, [STARTING, "interrupted"])
-    assert own_servers_of(used_home) == []
+    assert eventually(lambda: own_servers_of(used_home) == [])
 
 
 def test_its_server_does_not_outlive_it(used_home: Path) -> None:

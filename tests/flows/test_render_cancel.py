@@ -9,11 +9,9 @@ from typing import Any
 import httpx
 import pytest
 
-from flows import server
 from flows.stopping import ask_to_stop
 from stableflows.run.folder import RunFolder
 from stableflows.sandbox import Fault, Sandbox, SandboxSettings, run_sandbox
-from stableflows.webui.server import ServerConfig
 from tests.flows.conftest import RunningServer
 from tests.flows.ran import Ran, run_command, stage_of, task_runs
 from tests.flows.terminal import eventually
@@ -32,19 +30,6 @@ SECOND_TXT2IMG: dict[str, Any] = {"path": "/sdapi/v1/txt2img", "at": 2}
 def sandbox() -> Iterator[Sandbox]:
     with run_sandbox(SandboxSettings()) as sandbox:
         yield sandbox
-
-
-@pytest.fixture
-def one_at_a_time(monkeypatch: pytest.MonkeyPatch) -> None:
-    """One call at the server: what is where when the run is cancelled is then known."""
-    monkeypatch.setattr("flows.render.AHEAD", 0)
-    by_url = server.by_url
-
-    def with_depth(name: str, source: str) -> ServerConfig | None:
-        config = by_url(name, source)
-        return config and config.model_copy(update={"depth": 1})
-
-    monkeypatch.setattr(server, "by_url", with_depth)
 
 
 @pytest.fixture

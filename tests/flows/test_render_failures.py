@@ -75,6 +75,7 @@ def fault_id(value: object) -> str | None:
     return f"status {value.status}" if value.kind == "status" else value.kind
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_an_entry_that_fails_at_its_third_stage(run: Runner) -> None:
     """It keeps what it has and says why; the others are finished."""
     run.sandbox.arm(Fault(kind="oom", at=2, path="/sdapi/v1/img2img"))

@@ -304,7 +304,7 @@ PLACES: dict[type[BaseModel], tuple[Settings, tuple[str, ...], bool]] = {
 }
 SWITCHES = {
     *("enabled", "txt2img", "img2img", "upscale", "adetailer", "hires", "refiner", "mode"),
-    *("count", "batch_size"),
+    *("count", "batch_size", "names"),
 }
 """Not fields of a call but whether there is one, which and how many; and other models."""
 
