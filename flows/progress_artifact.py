@@ -10,8 +10,7 @@ from uuid import UUID
 
 import httpx
 
-from stableflows.run.folder import RunFolder
-from stableflows.run.progress import progress_of
+from stableflows.bookkeeping import RunBook
 
 __all__ = ["shown_progress"]
 
@@ -22,9 +21,15 @@ log = logging.getLogger("stableflows.prefect")
 
 
 @asynccontextmanager
-async def shown_progress(folder: RunFolder) -> AsyncIterator[None]:
-    """Keep a progress artifact up to date for the time of the block. For the eye; failures are logged."""
-    bar = _Bar(folder)
+async def shown_progress(book: RunBook, requests: int) -> AsyncIterator[None]:
+    """Keep a progress artifact up to date for the time of the block. For the eye; failures are logged.
+
+    Args:
+        book: counts the calls that ended. The run's files, read every few seconds, would cost a large job
+            more than its calls do.
+        requests: of the whole run.
+    """
+    bar = _Bar(book, requests)
     updating = asyncio.create_task(bar.update_now_and_then())
     try:
         yield
@@ -35,8 +40,8 @@ async def shown_progress(folder: RunFolder) -> AsyncIterator[None]:
 
 
 class _Bar:
-    def __init__(self, folder: RunFolder) -> None:
-        self._folder = folder
+    def __init__(self, book: RunBook, requests: int) -> None:
+        self._book, self._requests = book, requests
         self._artifact: UUID | None = None
         self._shown = -1.0
 
@@ -48,9 +53,8 @@ class _Bar:
     async def update(self) -> None:
         from prefect.artifacts import acreate_progress_artifact, aupdate_progress_artifact
 
-        progress = await asyncio.to_thread(progress_of, self._folder)
-        done = 100.0 * (progress.requests_done + progress.failed) / max(1, progress.requests_total)
-        words = f"{progress.images_done} of {progress.images_total} images"
+        done = 100.0 * self._book.ended / max(1, self._requests)
+        words = f"{self._book.ended} of {self._requests} requests"
         if done == self._shown:
             return
         try:

@@ -248,7 +248,7 @@ class _Run:
         time = Timekeeper(cost, times, entries)
         prepared = replace(prepared, entries=entries, calls=calls)
         folder = self.facts.folder or self._new_folder(prepared, server, folder_lock)
-        self.book = RunBook(folder, self.hooks.callback)
+        self.book = RunBook(folder, self.hooks.callback, ended=len(done))
         self.book.run_started(
             self.facts.run_id, prepared.job, calls=len(calls) - len(done), flow_run_id=self.flow_run_id
         )
@@ -270,7 +270,7 @@ class _Run:
         await job_started(self.facts)
         stopping = asyncio.create_task(self._watch_for_stop(folder))
         try:
-            async with shown_progress(folder):
+            async with shown_progress(self.book, len(calls)):
                 await execute(
                     calls, self._call, stop=self.stop, done=done, depth=server.config.depth, ahead=AHEAD
                 )

@@ -82,11 +82,22 @@ def _planned(entry: Entry, calls: Sequence[str]) -> PlannedEntry:
 
 
 class RunBook:
-    """Records each call of a run, in calls.jsonl and in the run's log."""
+    """Records each call of a run, in calls.jsonl and in the run's log.
 
-    def __init__(self, folder: RunFolder, callback: Callable[[dict[str, Any]], object] | None = None) -> None:
+    Attributes:
+        ended: calls that are done or have failed, also in an earlier part of the run.
+    """
+
+    def __init__(
+        self,
+        folder: RunFolder,
+        callback: Callable[[dict[str, Any]], object] | None = None,
+        *,
+        ended: int = 0,
+    ) -> None:
         """Args: callback: gets every event of the run's log too."""
         self.folder = folder
+        self.ended = ended
         self.log = RunLog(folder.log_file, callback)
         self._started: dict[str, str] = {}
 
@@ -107,6 +118,7 @@ class RunBook:
     def call_done(self, call: StageCall, output: StageOutput, *, attempts: int, left: float) -> None:
         """Args: left: seconds that the rest of the run is expected to take."""
         self._record(call, "ok", attempts, output=output, key=output.key)
+        self.ended += 1
         self.log.emit(
             Event.STAGE_STOP,
             call=call.call_id,
@@ -120,6 +132,7 @@ class RunBook:
     def call_failed(self, call: StageCall, error: BaseException, *, attempts: int) -> None:
         text = str(error) or type(error).__name__
         self._record(call, "error", attempts, error=text, error_kind=type(error).__name__)
+        self.ended += 1
         self.log.emit(
             Event.ERROR, call=call.call_id, stage=call.stage_type, kind=type(error).__name__, error=text
         )
