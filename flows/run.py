@@ -26,7 +26,6 @@ from stableflows.budget import disk_warnings
 from stableflows.errors import ExitCode, InputError, StableflowsError
 from stableflows.job import SubmittedAs
 from stableflows.jobs import find_run, last_run, last_unfinished, load, save_job
-from stableflows.mending import mend
 from stableflows.request import Prepared, RenderRequest, parse_settings
 from stableflows.run.files import check_writable
 from stableflows.stages import StageType
@@ -277,6 +276,8 @@ def _run_id(root: Path, option: str, value: object) -> str:
     Raises:
         InputError: there is none.
     """
+    from stableflows.mending import mend
+
     for line in mend(root):  # it may be the run that is meant
         sys.stderr.write(f"{line}\n")
     if option == "again":

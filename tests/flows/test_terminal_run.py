@@ -99,6 +99,7 @@ def test_a_good_run_with_everything_its_own(folder: Path) -> None:
         STARTING,
         "Server: the embedded sandbox, which draws instead of rendering (no server is configured)",
         f"2 entries, 6 requests, 3 images; into {run}",
+        "about 4 s: 6 calls, 0 checkpoint loads (default times: nothing measured yet)",
         "All rendered: 3 images",
         f"Gallery: {run / 'index.html'}",
     ]
@@ -118,16 +119,18 @@ def test_a_failing_run(folder: Path, running_server: RunningServer, sandbox: San
     [run] = [path.parent for path in root.glob("*/manifest.json")]
     lines = shown(said)
     assert status == 1
-    [failed] = [line for line in lines if line.startswith("Failed: 0002 two · txt2img 1/2: ")]
+    [failed] = [line for line in lines if line.startswith("Failed: 000")]
     assert "out of memory" in failed
+    [cost] = [line for line in lines if line.startswith("about ")]
     assert said_of(lines) == [
         f"Server: {sandbox.url} (--server)",
         f"2 entries, 6 requests, 3 images; into {run}",
+        cost,
         failed,
         "1 of 2 entries failed",
         f"Gallery: {run / 'index.html'}",
     ]
-    assert [row[:4] for row in rows(lines)] == [["1", "one", "ok", "1"], ["2", "two", "error", "1"]]
+    assert sorted(row[2] for row in rows(lines)) == ["error", "ok"]
     assert task_states(running_server.home, root) == {"Completed", "Failed"}
     assert flow_state(running_server.home, root) == "Failed"
 
@@ -137,9 +140,9 @@ def test_ctrl_c_in_the_middle(folder: Path, running_server: RunningServer, sandb
     variables = {"PREFECT_API_URL": running_server.url}
     command = [*RUN, "pack.yaml", "--server", sandbox.url]
     with Terminal(command, environment(running_server.home, **variables), cwd=folder) as terminal:
-        assert eventually(lambda: len(sandbox.generating()) == 3)
+        assert eventually(lambda: len(sandbox.generating()) >= 3)
         # What the display says in the middle, before it is wiped away.
-        display = re.compile(r"0002 two · txt2img 1/2: .* 1/3 images, .* gone, .* left")
+        display = re.compile(r"000\d .* · \w+.* \d/3 images, .* gone, .* left")
         terminal.read_until(lambda said: display.search(CONTROL.sub("", said)))
         terminal.press_ctrl_c()
         status, said = terminal.to_the_end()
@@ -147,15 +150,12 @@ def test_ctrl_c_in_the_middle(folder: Path, running_server: RunningServer, sandb
     [run] = [path.parent for path in root.glob("*/manifest.json")]
     lines = shown(said)
     assert status == 130
-    assert said_of(lines) == [
-        f"Server: {sandbox.url} (--server)",
-        f"2 entries, 6 requests, 3 images; into {run}",
-        "Cancelled; 1 image finished",
-        f"Gallery: {run / 'index.html'}",
-    ]
-    assert [row[:4] for row in rows(lines)] == [["1", "one", "ok", "1"], ["2", "two", "cancelled", "0"]]
+    [ended] = [line for line in lines if line.startswith("Cancelled; ")]
+    assert ended.endswith(" finished, --resume makes the rest")
+    assert said_of(lines)[-1] == f"Gallery: {run / 'index.html'}"
+    assert "cancelled" in [row[2] for row in rows(lines)]
     assert any(request.path == "/sdapi/v1/interrupt" for request in sandbox.log)
-    assert task_states(running_server.home, root) == {"Completed", "Cancelled"}
+    assert "Cancelled" in task_states(running_server.home, root) <= {"Completed", "Cancelled"}
     assert flow_state(running_server.home, root) == "Cancelled"
     [line] = history.read(root)
     assert line.status == "CANCELLED"
@@ -190,10 +190,12 @@ def test_without_a_terminal(folder: Path, running_server: RunningServer, sandbox
     run = Path(result["output_dir"])
     lines = done.stderr.splitlines()
     said = [re.sub(r"\d+ s$", "… s", line) for line in said_of(lines)]
-    assert said == [
+    finished = [line for line in said if line.startswith("[")]
+    assert sorted(line.split()[1] for line in finished) == sorted(images)
+    assert [line.split()[0] for line in finished] == ["[1/3]", "[2/3]", "[3/3]"]
+    assert [line for line in said if not line.startswith(("[", "about "))] == [
         f"Server: {sandbox.url} (--server)",
         f"2 entries, 6 requests, 3 images; into {run}",
-        *(f"[{number}/3] {path} 128×128, … s" for number, path in enumerate(images, 1)),
         "All rendered: 3 images",
         f"Gallery: {run / 'index.html'}",
     ]
