@@ -13,7 +13,7 @@ from cyclopts import App, Parameter
 from filelock import FileLock
 
 from flows.command import main
-from flows.up_state import UpState, prefect_home, running
+from flows.up_state import UpState, is_healthy, prefect_home, running
 from stableflows.errors import ExitCode
 
 __all__ = ["app"]
@@ -50,22 +50,13 @@ def down() -> int:
 
 def _put_back(state: UpState) -> None:
     """What renders ends now, and goes on at the next `up`."""
-    if not _healthy(state):
+    if not is_healthy(state):
         return  # what still renders is found dead by the next `up`, and put back then
     from flows.prefect_api import prefect_api
     from flows.shelve import put_all_back
 
     with prefect_api(queue=True):
         asyncio.run(put_all_back())
-
-
-def _healthy(state: UpState) -> bool:
-    import httpx
-
-    try:
-        return httpx.get(f"{state.url}/health", timeout=5, trust_env=False).text == "true"
-    except httpx.HTTPError:
-        return False
 
 
 def _ended(home: Path, bound: float) -> bool:

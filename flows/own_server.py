@@ -37,7 +37,8 @@ TELEMETRY_OFF = {
 }
 
 # Prefect writes each task run's state singly and at most every 5 s; in batches it costs a quarter of the CPU
-# and the history is complete a second after the run instead of ten.
+# and the history is complete a second after the run instead of ten. Prefect 3.8 takes the recorder's interval
+# as a whole number: below 1 it is 0, and the server spins.
 BATCHED_HISTORY = {
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_BATCH_SIZE": "200",
     "PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_READ_BATCH_SIZE": "200",

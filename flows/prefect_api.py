@@ -23,11 +23,12 @@ from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Literal
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict
 
 from flows.own_server import TELEMETRY_OFF, OwnServer, PrefectApiError
 from flows.prefect_runs import cancel_on_interrupt, drain, drain_all, ended_runs, watch_for_cancel
 from flows.prefect_settings import Setting, prefect_setting
+from flows.up_state import is_healthy, prefect_home, read_state
 from stableflows.errors import InputError
 
 __all__ = [
@@ -59,14 +60,6 @@ class ApiInUse(BaseModel):
     log: Path
 
 
-class UpState(BaseModel):
-    """What is read of what `stableflows up` writes about itself into PREFECT_HOME/stableflows-up.json."""
-
-    model_config = ConfigDict(frozen=True)
-
-    url: str
-
-
 def _to_stderr(line: str) -> None:
     sys.stderr.write(f"{line}\n")
 
@@ -84,7 +77,7 @@ def prefect_api(*, announce: Callable[[str], None] = _to_stderr, queue: bool = F
             asked for and nothing runs.
         InputError: a settings file of Prefect's is broken, or names a profile that does not exist.
     """
-    home = Path(setting.value if (setting := prefect_setting("home")) else "~/.prefect").expanduser()
+    home = prefect_home()
     configured = prefect_setting("api", "url")
     if configured and configured.value:
         with _imported(configured.value, home) as log_file:
@@ -151,17 +144,8 @@ def _variable(name: str, value: str) -> Iterator[None]:
 
 def _url_of_stableflows_up(home: Path) -> str | None:
     """The API of `stableflows up`, if it says it runs and answers."""
-    try:
-        state = UpState.model_validate_json((home / "stableflows-up.json").read_bytes())
-    except (FileNotFoundError, ValidationError):
-        return None
-    import httpx
-
-    try:
-        health = httpx.get(f"{state.url}/health", timeout=5, trust_env=False).text
-    except httpx.HTTPError:  # it was killed, and its file is what it left
-        return None
-    return state.url if health == "true" else None  # else its port is someone else's by now
+    state = read_state(home)
+    return state.url if state and is_healthy(state) else None
 
 
 def _check(configured: Setting) -> None:

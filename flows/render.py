@@ -41,7 +41,6 @@ from stableflows.mending import mend
 from stableflows.network_hashes import network_hashes, remember
 from stableflows.request import Prepared, RenderRequest
 from stableflows.results import BatchResult, ImageRecord, RunStatus, StageOutput
-from stableflows.run import manifest
 from stableflows.run.files import check_writable
 from stableflows.run.folder import RunFolder
 from stableflows.run.runlog import Event
@@ -161,9 +160,9 @@ class _Run:
         return ending
 
     async def _report(self, ending: Ending) -> None:
-        if self.book is None or ending.folder is None:
+        done = ending.result
+        if self.book is None or ending.folder is None or done is None:
             return
-        done = manifest.compose(ending.folder)
         if ending.outcome.error:
             self.book.log.emit(Event.ERROR, error=ending.outcome.error)
         if ending.status is RunStatus.CANCELLED:
@@ -325,10 +324,15 @@ class _Run:
         """
         assert self.runner  # noqa: S101 (calls begin when it is there)
         assert self.book  # noqa: S101
-        self.runner.door.stand(call.call_id)
         self.book.call_started(call)
         self.reporter.started(call)
-        state: State[Any] = await STAGE_TASKS[call.stage_type](self.runner, call, before, return_state=True)
+        stage: Task[Any, Any] = STAGE_TASKS[call.stage_type]
+        # Here, not in the task: its place in line is that in which it was started.
+        self.runner.door.stand(call.call_id)
+        try:
+            state: State[Any] = await stage(self.runner, call, before, return_state=True)
+        finally:
+            self.runner.door.step_out(call.call_id)  # also if Prefect never came to run the task
         attempts = self.runner.attempts.get(call.call_id, 1)
         if state.is_cancelled():
             self.book.call_cancelled(call, attempts=attempts)

@@ -18,10 +18,12 @@ from flows.prefect_settings import prefect_setting
 __all__ = [
     "POOL",
     "UpState",
+    "is_healthy",
     "keeper_lock",
     "log_folder",
     "prefect_home",
     "project_folder",
+    "read_state",
     "running",
     "state_file",
 ]
@@ -76,11 +78,25 @@ def running(home: Path) -> UpState | None:
         with keeper_lock(home):
             return None
     except Timeout:
-        pass
+        return read_state(home)
+
+
+def read_state(home: Path) -> UpState | None:
+    """What `up` wrote of itself; it may have been killed since."""
     try:
         return UpState.model_validate_json(state_file(home).read_bytes())
     except (FileNotFoundError, ValidationError):
         return None
+
+
+def is_healthy(state: UpState) -> bool:
+    """Whether its API answers; else it was killed, and its port may be someone else's by now."""
+    import httpx
+
+    try:
+        return httpx.get(f"{state.url}/health", timeout=5, trust_env=False).text == "true"
+    except httpx.HTTPError:
+        return False
 
 
 def write_state(home: Path, state: UpState) -> None:

@@ -18,13 +18,15 @@ __all__ = ["Ending", "RunFacts", "close"]
 
 @dataclass(frozen=True)
 class Ending:
-    """How a run ended: what `--json` prints, the exit code, a line for people, and where it is."""
+    """How a run ended: what `--json` prints, the exit code, a line for people, where it is, and what was made
+    (also of a run that an error ended)."""
 
     outcome: Outcome
     code: ExitCode
     status: RunStatus
     message: str
     folder: RunFolder | None = None
+    result: BatchResult | None = None
 
 
 @dataclass
@@ -73,20 +75,20 @@ def close(
         StableflowsError: the folder's records cannot be read.
         OSError: the history cannot be written.
     """
-    if facts.folder is not None:
-        result = manifest.compose(facts.folder)
+    composed = manifest.compose(facts.folder) if facts.folder is not None else None
+    result = composed.result if composed else result
     cancelled = cancelled or bool(facts.stopped and result and result.unfinished)
     status = _status(error, cancelled, result)
     message = str(error) or type(error).__name__ if error else _failed(result)
     cached = 0
-    if facts.folder is not None:
-        written = manifest.write(facts.folder, status=status, error=message, duration=facts.seconds)
+    if composed is not None:
+        written = manifest.write(composed, status=status, error=message, duration=facts.seconds)
         cached = written.totals.calls_cached
     if facts.root.is_dir():  # else nothing could be written at all, which is the error
         history.append(facts.root, _line(facts, status, message, result))
     outcome = Outcome(error=message) if error else Outcome(result=result)
     said = message or _done(status, result, facts.stopped, cached)
-    return Ending(outcome, _code(error, status), status, said, facts.folder)
+    return Ending(outcome, _code(error, status), status, said, facts.folder, result)
 
 
 def _status(error: BaseException | None, cancelled: bool, result: BatchResult | None) -> RunStatus:

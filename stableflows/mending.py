@@ -54,7 +54,7 @@ def _mend_run(folder: RunFolder) -> Iterator[str]:
         return
     try:
         plan = folder.plan()
-        result = manifest.write(folder, status=RunStatus.CRASHED).result
+        result = manifest.write(manifest.compose(folder), status=RunStatus.CRASHED).result
     except StableflowsError as error:
         yield f"Warning: the run in {folder.path} was killed, and its records cannot be read: {error}"
         return

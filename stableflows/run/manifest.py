@@ -4,6 +4,7 @@ finds a run whose process died can compose it too."""
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Any, Literal
 
@@ -17,7 +18,7 @@ from stableflows.run.folder import RunFolder
 from stableflows.run.plan_record import PlannedCall, PlannedEntry, PlanRecord, ServerRecord
 from stableflows.stages import StageType
 
-__all__ = ["Manifest", "Totals", "compose", "write"]
+__all__ = ["Composed", "Manifest", "Totals", "compose", "write"]
 
 
 class Totals(Record):
@@ -61,24 +62,35 @@ class Manifest(Record):
     result: BatchResult
 
 
-def compose(folder: RunFolder) -> BatchResult:
-    """What the run resulted in so far.
+@dataclass(frozen=True)
+class Composed:
+    """What a run resulted in so far, with the plan and the records (by call id) that say so."""
+
+    folder: RunFolder
+    plan: PlanRecord
+    records: Mapping[str, CallRecord]
+    result: BatchResult
+
+
+def compose(folder: RunFolder) -> Composed:
+    """Read what a run's folder says.
 
     Raises:
         StableflowsError: plan.json or calls.jsonl is missing or cannot be read.
     """
-    return _batch(folder, folder.plan(), latest(folder.calls()))
+    plan, records = folder.plan(), latest(folder.calls())
+    return Composed(folder, plan, records, _batch(folder, plan, records))
 
 
 def write(
-    folder: RunFolder,
+    composed: Composed,
     *,
     status: RunStatus,
     error: str | None = None,
     ended: datetime | None = None,
     duration: float | None = None,
 ) -> Manifest:
-    """Compose and write manifest.json, results.csv and index.html, in place of earlier ones.
+    """Write manifest.json, results.csv and index.html, in place of earlier ones.
 
     Args:
         error: what ended the run before its end.
@@ -86,13 +98,11 @@ def write(
         duration: seconds of the flow run.
 
     Raises:
-        StableflowsError: plan.json or calls.jsonl is missing or cannot be read.
         OSError: a file cannot be written.
     """
     from stableflows.run.grid import write_grids  # not at the top: a plan draws nothing
 
-    plan, records = folder.plan(), latest(folder.calls())
-    result = _batch(folder, plan, records)
+    folder, plan, records, result = composed.folder, composed.plan, composed.records, composed.result
     manifest = Manifest(
         run_id=plan.run_id,
         job_id=plan.job_id,

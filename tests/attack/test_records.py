@@ -47,7 +47,7 @@ def written(tmp_path_factory: pytest.TempPathFactory) -> Path:
         output = sample.finish(call)
     sample.fail(first[-1], "no memory")
     Store(root).put(KEY, output)
-    result = manifest.compose(folder)
+    result = manifest.compose(folder).result
     line = HistoryLine(
         job_id="job", run_id=RUN_ID, timestamp=NOW.isoformat(), status=RunStatus.FAILED, run_mode="direct",
         source="cli", prompt_source="pack", result=result.brief(),
@@ -72,8 +72,8 @@ def everything(root: Path) -> None:
         folder.plan,
         folder.calls,
         folder.flow_run_ids,
-        lambda: manifest.compose(folder),
-        lambda: manifest.write(folder, status=RunStatus.FAILED),
+        lambda: manifest.compose(folder).result,
+        lambda: manifest.write(manifest.compose(folder), status=RunStatus.FAILED),
         lambda: history.read(root),
         lambda: Store(root).find(KEY),
         lambda: [Store(root).find(file.stem) for file in Store(root).record_files()],

@@ -137,7 +137,6 @@ class PrefectServer(_Server):
 
         environment = {**os.environ, **BATCHED_HISTORY, **NO_CARETAKERS, **TELEMETRY_OFF}
         environment["PREFECT_HOME"] = str(self.home)
-        environment["PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL"] = "0.1"
         environment.pop("PREFECT_API_URL", None)
         with self._log.open("a") as log:
             self.process = subprocess.Popen(

@@ -25,8 +25,6 @@ def running_server(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Running
     home = tmp_path_factory.mktemp("running-server")
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(home))
-        # A run waits until its last states are written; here they are few, and it runs many times.
-        patch.setenv("PREFECT_SERVER_SERVICES_TASK_RUN_RECORDER_FLUSH_INTERVAL", "0.1")
         prefect = OwnServer(home / "server.log")
     try:
         prefect.wait_until_healthy()

@@ -11,6 +11,7 @@ import hashlib
 import io
 import json
 import sqlite3
+import sys
 import warnings
 from contextlib import closing, redirect_stderr, redirect_stdout
 from dataclasses import dataclass
@@ -113,6 +114,10 @@ def run_command(*arguments: str, root: Path, prefect: RunningServer | None = Non
             patch.setenv("PREFECT_HOME", str(prefect.home))
         for name, value in environment.items():
             patch.setenv(name, value)
+        if prefect_context := sys.modules.get(
+            "prefect.context"
+        ):  # it read the variables when it was imported
+            prefect_context.refresh_global_settings_context()
         with pytest.raises(SystemExit) as ended:
             main(partial(app, [*arguments, "--out", str(root)]))  # type: ignore[arg-type]
     gc.collect()

@@ -159,7 +159,7 @@ def test_a_configured_api_is_used(running_server: RunningServer) -> None:
 
 
 def test_that_of_stableflows_up_is_used_while_it_lives(running_server: RunningServer, tmp_path: Path) -> None:
-    state = {"url": running_server.url, "pid": os.getpid()}
+    state = {"url": running_server.url, "ui": "", "pid": os.getpid()}
     (tmp_path / "stableflows-up.json").write_text(json.dumps(state))
     (tmp_path / "prefect.db").symlink_to(running_server.home / "prefect.db")
     with direct_run(tmp_path, "2", "0") as terminal:
@@ -178,11 +178,11 @@ def test_what_a_killed_stableflows_up_left_is_not_believed(
         return _url_of_stableflows_up(tmp_path)
 
     assert _url_of_stableflows_up(tmp_path) is None
-    assert left(json.dumps({"url": running_server.url, "pid": 1})) == running_server.url
+    assert left(json.dumps({"url": running_server.url, "ui": "", "pid": 1})) == running_server.url
     assert left('{"url": ') is None
-    assert left(json.dumps({"url": "http://127.0.0.1:9/api", "pid": 1})) is None
+    assert left(json.dumps({"url": "http://127.0.0.1:9/api", "ui": "", "pid": 1})) is None
     someone_else = running_server.url.removesuffix("/api")  # answers 200 with a page
-    assert left(json.dumps({"url": someone_else, "pid": 1})) is None
+    assert left(json.dumps({"url": someone_else, "ui": "", "pid": 1})) is None
 
 
 def test_a_run_cancelled_from_outside_ends_cancelled(running_server: RunningServer) -> None:

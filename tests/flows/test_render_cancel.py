@@ -21,9 +21,11 @@ config:
   checkpoint: sandbox_base_v1
   txt2img: {enabled: true, width: 64, height: 64, steps: 2}
   upscale: {enabled: true}
-entries: [{name: one, prompt: a}, {name: two, prompt: b}, {name: three, prompt: c}]
+entries: [{name: one, prompt: a}, {name: two, prompt: b}, {name: three, prompt: c}, {name: four, prompt: d}]
 """
-SECOND_TXT2IMG: dict[str, Any] = {"path": "/sdapi/v1/txt2img", "at": 2}
+IN_ORDER = ["txt2img", "txt2img", "upscale", "upscale", "txt2img"]
+"""Two chains interleave; the last of these is the third entry's first call."""
+THIRD_TXT2IMG: dict[str, Any] = {"path": "/sdapi/v1/txt2img", "at": 3}
 
 
 @pytest.fixture
@@ -93,15 +95,15 @@ def test_cancelled_at_prefect_in_the_middle(
     running_server: RunningServer, sandbox: Sandbox, pack: str, tmp_path: Path
 ) -> None:
     """The server is interrupted; what is finished stays; everything is written down and final."""
-    sandbox.arm(Fault(kind="hang", **SECOND_TXT2IMG))
-    with Meanwhile(arrived(sandbox, 3), lambda: cancel_at_prefect(running_server)):
+    sandbox.arm(Fault(kind="hang", **THIRD_TXT2IMG))
+    with Meanwhile(arrived(sandbox, 5), lambda: cancel_at_prefect(running_server)):
         ran = run_command(pack, "--server", sandbox.url, root=tmp_path / "out", prefect=running_server)
     assert ran.code == 130
     assert interrupts(sandbox) >= 1
-    assert [stage_of(request) for request in sandbox.generating()] == ["txt2img", "upscale", "txt2img"]
-    assert ran.statuses == ["ok", "cancelled", "not_reached"]
-    assert [Path(path).name[:4] for path in ran.pictures] == ["0001", "0001"]
-    assert [call.status for call in ran.calls] == ["ok", "ok", "cancelled"]
+    assert [stage_of(request) for request in sandbox.generating()] == IN_ORDER
+    assert ran.statuses == ["ok", "ok", "cancelled", "not_reached"]
+    assert [Path(path).name[:4] for path in ran.pictures] == ["0001", "0002", "0001", "0002"]
+    assert [call.status for call in ran.calls] == ["ok", "ok", "ok", "ok", "cancelled"]
     assert ran.manifest["status"] == "CANCELLED"
     [line] = ran.history
     assert line.status == "CANCELLED"
@@ -112,8 +114,10 @@ def test_cancelled_at_prefect_in_the_middle(
     assert states == {
         "preflight": "Completed",
         "0001 one · txt2img": "Completed",
+        "0002 two · txt2img": "Completed",
         "0001 one · upscale": "Completed",
-        "0002 two · txt2img": "Cancelled",
+        "0002 two · upscale": "Completed",
+        "0003 three · txt2img": "Cancelled",
         "report": "Completed",
     }
     assert "Traceback" not in ran.out + ran.err
@@ -139,20 +143,20 @@ def test_a_stop_ends_it_after_the_calls_that_are_at_the_server(
     assert flow_run_state(running_server, ran) == "Paused"
     resumed = run_command("--resume", root=out, prefect=running_server)
     assert resumed.code == 0, resumed.err
-    assert len(sandbox.generating()) == 6
+    assert len(sandbox.generating()) == 8
     assert set(resumed.statuses) == {"ok"}
 
 
 def test_what_was_cancelled_can_be_run_again(
     running_server: RunningServer, sandbox: Sandbox, pack: str, tmp_path: Path
 ) -> None:
-    sandbox.arm(Fault(kind="hang", **SECOND_TXT2IMG))
+    sandbox.arm(Fault(kind="hang", **THIRD_TXT2IMG))
     with Meanwhile(arrived(sandbox, 3), lambda: cancel_at_prefect(running_server)):
         first = run_command(pack, "--server", sandbox.url, root=tmp_path / "out", prefect=running_server)
     assert first.code == 130
     again = run_command("--again", "--server", sandbox.url, root=tmp_path / "out", prefect=running_server)
     assert again.code == 0
-    assert again.statuses == ["ok"] * 3
+    assert again.statuses == ["ok"] * 4
     assert {path: again.pictures[path] for path in first.pictures} == first.pictures
 
 
@@ -190,16 +194,16 @@ def test_cancelled_while_it_waits_before_a_further_try(
 ) -> None:
     """It does not wait to the end of the pause (here an hour), and does not try again."""
     monkeypatch.setattr("tasks.stages.RETRY_DELAYS", [3600.0] * 6)
-    sandbox.arm(Fault(kind="status", status=503, **SECOND_TXT2IMG))
-    with Meanwhile(arrived(sandbox, 3), lambda: cancel_at_prefect(running_server)):
+    sandbox.arm(Fault(kind="status", status=503, **THIRD_TXT2IMG))
+    with Meanwhile(arrived(sandbox, 5), lambda: cancel_at_prefect(running_server)):
         ran = run_command(pack, "--server", sandbox.url, root=tmp_path / "out", prefect=running_server)
     assert ran.code == 130
-    assert len(sandbox.generating()) == 3
-    assert ran.statuses == ["ok", "cancelled", "not_reached"]
+    assert len(sandbox.generating()) == 5
+    assert ran.statuses == ["ok", "ok", "cancelled", "not_reached"]
     assert ran.calls[-1].status == "cancelled"
     assert flow_run_state(running_server, ran) == "Cancelled"
     states = dict(task_runs(running_server, ran.history[-1].flow_run_ids[0]))
-    assert states["0002 two · txt2img"] == "Cancelled"
+    assert states["0003 three · txt2img"] == "Cancelled"
 
 
 @pytest.mark.usefixtures("one_at_a_time")
@@ -212,11 +216,11 @@ def test_cancelled_while_it_waits_for_a_server_that_went_away(
 ) -> None:
     monkeypatch.setattr("tasks.stages.RETRY_DELAYS", [0.0] * 6)
     monkeypatch.setattr("tasks.stages.RESTART_SECONDS", 3600.0)
-    sandbox.arm(Fault(kind="crash", **SECOND_TXT2IMG))
-    with Meanwhile(arrived(sandbox, 3), lambda: cancel_at_prefect(running_server)):
+    sandbox.arm(Fault(kind="crash", **THIRD_TXT2IMG))
+    with Meanwhile(arrived(sandbox, 5), lambda: cancel_at_prefect(running_server)):
         ran = run_command(pack, "--server", sandbox.url, root=tmp_path / "out", prefect=running_server)
     assert ran.code == 130
-    assert ran.statuses == ["ok", "cancelled", "not_reached"]
+    assert ran.statuses == ["ok", "ok", "cancelled", "not_reached"]
     assert flow_run_state(running_server, ran) == "Cancelled"
 
 

@@ -40,6 +40,7 @@ def flow_run(prefect: RunningServer, ran: Ran) -> dict[str, object]:
     return document
 
 
+@pytest.mark.usefixtures("one_at_a_time")
 def test_a_run_at_prefect(running_server: RunningServer, sandbox: Sandbox, pack: str, tmp_path: Path) -> None:
     ran = run_command(pack, "--server", sandbox.url, root=tmp_path / "out", prefect=running_server)
     assert ran.code == 0, ran.err
@@ -52,10 +53,10 @@ def test_a_run_at_prefect(running_server: RunningServer, sandbox: Sandbox, pack:
         for name in (
             "preflight",
             "0001 brig · txt2img",
-            "0001 brig · upscale",
             "0002 yawl · txt2img 1/2",
-            "0002 yawl · txt2img 2/2",
+            "0001 brig · upscale",
             "0002 yawl · upscale 1/2",
+            "0002 yawl · txt2img 2/2",
             "0002 yawl · upscale 2/2",
             "report",
         )
@@ -126,7 +127,9 @@ def test_the_server_that_is_used(
     """The option, else the variable, else the block."""
 
     def run(*arguments: str, **environment: str) -> Ran:
-        return run_command(pack, *arguments, root=tmp_path / "out", prefect=running_server, **environment)
+        return run_command(
+            pack, "--fresh", *arguments, root=tmp_path / "out", prefect=running_server, **environment
+        )
 
     ran = run()
     assert server_of(ran) == default_block

@@ -26,7 +26,7 @@ PICTURE = re.compile(r"!\[entry (\d+)\]\(data:image/webp;base64,([^)]+)\)<br>([^
 
 
 def sheet_of(sample: Sample) -> str:
-    return contact_sheet.contact_sheet(manifest.compose(sample.folder), sample.folder.gallery_file)
+    return contact_sheet.contact_sheet(manifest.compose(sample.folder).result, sample.folder.gallery_file)
 
 
 def test_a_contact_sheet_shows_every_picture_small_with_what_it_is(sample: Sample) -> None:
@@ -76,7 +76,7 @@ def test_the_table_has_a_row_an_entry(sample: Sample) -> None:
     sample.add("a yawl")
     sample.write_plan()
     sample.finish(brig)
-    rows = contact_sheet.results_table(manifest.compose(sample.folder))
+    rows = contact_sheet.results_table(manifest.compose(sample.folder).result)
     assert [(row["entry"], row["name"], row["status"], row["images"]) for row in rows] == [
         (1, "brig", "ok", 1),
         (2, "", "not_reached", 0),

@@ -15,7 +15,7 @@ from selenium.webdriver.common.keys import Keys
 
 from stableflows.images.picks import finished_images
 from stableflows.results import RunStatus
-from stableflows.run.manifest import write
+from stableflows.run.manifest import compose, write
 from stableflows.run.plan_record import InputRecord, PlannedCall
 from tests.run.browser import Page, browser
 from tests.run.samples import Sample, png
@@ -53,7 +53,7 @@ def mixed(sample: Sample) -> Sample:
     sample.fail(failed[1], "The server ran out of memory.")
     sample.finish(stopped[0], draw)
     sample.finish(stopped[1], draw)
-    write(sample.folder, status=RunStatus.FAILED, duration=754)
+    write(compose(sample.folder), status=RunStatus.FAILED, duration=754)
     return sample
 
 
@@ -102,7 +102,7 @@ def test_three_hundred_images_load_as_they_come_into_view(page: Page, sample: Sa
     sample.write_plan()
     for call in calls:
         sample.finish(call, draw)
-    write(sample.folder, status=RunStatus.COMPLETED)
+    write(compose(sample.folder), status=RunStatus.COMPLETED)
     page.open(sample.folder.gallery_file)
     page.wait("document.readyState === 'complete'")
     asked = [url for url in page.requests() if url.endswith(".png")]
@@ -140,7 +140,7 @@ def test_no_text_becomes_markup(page: Page, sample: Sample) -> None:
     sample.write_plan()
     sample.finish(call, draw, warnings=(EVIL,), unverified=(EVIL,))
     sample.fail(fails, EVIL)
-    write(sample.folder, status=RunStatus.FAILED, error=EVIL)
+    write(compose(sample.folder), status=RunStatus.FAILED, error=EVIL)
     page.open(sample.folder.gallery_file)
     page.run("document.querySelectorAll('details').forEach((d) => { d.open = true; })")
     page.driver.find_element(By.CSS_SELECTOR, ".shown").click()
@@ -174,7 +174,7 @@ def test_odd_file_names_are_encoded(page: Page, sample: Sample) -> None:
     calls = sample.add("", ("upscale",), inputs=[given], seed=None)
     sample.write_plan()
     sample.finish(calls[0], draw)
-    write(sample.folder, status=RunStatus.COMPLETED)
+    write(compose(sample.folder), status=RunStatus.COMPLETED)
     page.open(sample.folder.gallery_file)
     assert_all_pictures_loaded(page, 3)
     assert page.run("return [...document.querySelectorAll('.steps a')].map((a) => a.dataset.word)") == [
@@ -303,7 +303,7 @@ def test_grids_stand_above_the_entries(page: Page, sample: Sample) -> None:
     sample.write_plan()
     for call in calls:
         sample.finish(call, draw)
-    [grid] = write(sample.folder, status=RunStatus.COMPLETED).grids
+    [grid] = write(compose(sample.folder), status=RunStatus.COMPLETED).grids
     page.open(sample.folder.gallery_file)
     found = page.driver.find_element(By.CSS_SELECTOR, ".grids a")
     assert unquote(found.get_attribute("href") or "").endswith(grid)
@@ -363,5 +363,5 @@ def test_the_folder_can_be_moved(page: Page, sample: Sample, tmp_path: Path) -> 
 
 def test_a_run_of_nothing_has_a_page(sample: Sample) -> None:
     sample.write_plan()
-    write(sample.folder, status=RunStatus.COMPLETED)
+    write(compose(sample.folder), status=RunStatus.COMPLETED)
     assert "nothing to render" in sample.folder.gallery_file.read_text("utf-8")

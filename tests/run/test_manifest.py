@@ -25,7 +25,7 @@ def test_a_whole_run(sample: Sample) -> None:
     sample.write_plan()
     for call in reversed(calls):  # the order in which calls finish is not that of the images
         sample.finish(call, duration=1.5, unverified=("vae",), warnings=("look",))
-    result = compose(sample.folder)
+    result = compose(sample.folder).result
     entry = result.results[0]
     assert (result.total_entries, result.mode, result.image_count, result.failed) == (
         1,
@@ -54,7 +54,7 @@ def test_only_an_upscale_is_told_of_as_one(sample: Sample) -> None:
     (call,) = sample.add("a cat")
     sample.write_plan()
     sample.finish(call)
-    assert "upscale" not in compose(sample.folder).results[0].result
+    assert "upscale" not in compose(sample.folder).result.results[0].result
 
 
 def test_failures_and_stops(sample: Sample) -> None:
@@ -71,7 +71,7 @@ def test_failures_and_stops(sample: Sample) -> None:
     sample.finish(stopped[0])
     sample.fail(stopped[1], "interrupted", status="cancelled")
     sample.finish(partly[0])
-    result = compose(sample.folder)
+    result = compose(sample.folder).result
     by_prompt = {entry.prompt: entry for entry in result.results}
     assert {prompt: (entry.status.value, entry.error) for prompt, entry in by_prompt.items()} == {
         "fine": ("ok", None),
@@ -98,7 +98,7 @@ def test_one_image_of_several_fails(sample: Sample) -> None:
     sample.fail(calls[2], "boom")
     sample.fail(calls[3], "bang")
     sample.finish(calls[4])
-    entry = compose(sample.folder).results[0]
+    entry = compose(sample.folder).result.results[0]
     assert entry.status is EntryStatus.ERROR
     assert entry.error == "upscale of image 2: boom (1 more of its calls failed)"
     assert [image.seed for image in entry.images] == [1000, 1003]
@@ -109,10 +109,10 @@ def test_a_resume_counts_and_a_cached_call_takes_no_time(sample: Sample) -> None
     sample.write_plan()
     sample.finish(first, duration=10)
     sample.fail(second, "connection lost")
-    assert compose(sample.folder).results[0].status is EntryStatus.ERROR
+    assert compose(sample.folder).result.results[0].status is EntryStatus.ERROR
     sample.finish(first, duration=10, cached=True)
     sample.finish(second, duration=3)
-    entry = compose(sample.folder).results[0]
+    entry = compose(sample.folder).result.results[0]
     assert (entry.status, entry.error, entry.duration) == (EntryStatus.OK, None, 3)
     assert [len(outputs) for outputs in entry.result["stages"].values()] == [1, 1]
 
@@ -124,14 +124,14 @@ def test_several_inputs(sample: Sample) -> None:
     assert len(calls) == 4
     for call in calls:
         sample.finish(call)
-    entry = compose(sample.folder).results[0]
+    entry = compose(sample.folder).result.results[0]
     assert (entry.image_count, entry.result["seeds"]) == (4, None)
     assert len({image.path for image in entry.images}) == 4
 
 
 def test_nothing_to_do(sample: Sample) -> None:
     sample.write_plan()
-    assert compose(sample.folder) == BatchResult(
+    assert compose(sample.folder).result == BatchResult(
         job_id=sample.plan().job_id,
         mode="prompt_pack_batch",
         total_entries=0,
@@ -147,7 +147,7 @@ def test_a_free_text_job_is_single_and_carries_its_run_config(sample: Sample) ->
     }
     sample.add("a cat")
     sample.write_plan()
-    result = compose(sample.folder)
+    result = compose(sample.folder).result
     assert result.mode == "single"
     assert result.results[0].randomizer == {"seed": 3, "values": ["red"]}
     assert result.results[0].run_config["learning"] is True
@@ -161,8 +161,8 @@ def test_plan_and_calls_are_enough(sample: Sample, tmp_path: Path) -> None:
     bare.path.mkdir(parents=True)
     for file in (sample.folder.plan_file, sample.folder.calls_file):
         shutil.copy(file, bare.path)
-    written = write(bare, status=RunStatus.CRASHED, error="its process was killed")
-    expected = compose(sample.folder).model_copy(update={"output_dir": str(bare.path)})
+    written = write(compose(bare), status=RunStatus.CRASHED, error="its process was killed")
+    expected = compose(sample.folder).result.model_copy(update={"output_dir": str(bare.path)})
     assert written.result == expected
     assert bare.gallery_file.exists()
 
@@ -173,7 +173,7 @@ def test_the_manifest_is_what_was_composed(sample: Sample) -> None:
     sample.write_plan()
     for call in calls[:-1]:
         sample.finish(call, cached=True)
-    manifest = write(sample.folder, status=RunStatus.CANCELLED, duration=12.5)
+    manifest = write(compose(sample.folder), status=RunStatus.CANCELLED, duration=12.5)
     data = json.loads(sample.folder.manifest_file.read_bytes())
     assert Manifest.model_validate(data) == manifest
     assert (data["version"], data["status"], data["duration"]) == (1, "CANCELLED", 12.5)
@@ -199,10 +199,10 @@ def test_the_manifest_is_what_was_composed(sample: Sample) -> None:
 def test_writing_again_replaces(sample: Sample) -> None:
     calls = sample.add("a cat", CHAIN)
     sample.write_plan()
-    write(sample.folder, status=RunStatus.CANCELLED)
+    write(compose(sample.folder), status=RunStatus.CANCELLED)
     for call in calls:
         sample.finish(call)
-    write(sample.folder, status=RunStatus.COMPLETED)
+    write(compose(sample.folder), status=RunStatus.COMPLETED)
     assert json.loads(sample.folder.manifest_file.read_bytes())["totals"]["images"] == 1
 
 
@@ -218,7 +218,7 @@ def test_the_table_has_a_row_an_image(sample: Sample) -> None:
     for call in first:
         sample.finish(call)
     sample.finish(second[0])
-    write(sample.folder, status=RunStatus.COMPLETED)
+    write(compose(sample.folder), status=RunStatus.COMPLETED)
     table = rows(sample)
     assert [(row["entry"], row["index"], row["seed"], row["status"], row["image"]) for row in table] == [
         ("1", "1", "1000", "ok", "1"),
@@ -235,7 +235,7 @@ def test_no_cell_is_a_formula(sample: Sample, start: str) -> None:
     calls = sample.add(prompt, name=prompt, pack=prompt, negative=prompt)
     sample.write_plan()
     sample.finish(calls[0])
-    write(sample.folder, status=RunStatus.COMPLETED)
+    write(compose(sample.folder), status=RunStatus.COMPLETED)
     row = rows(sample)[0]
     for column in ("prompt", "negative_prompt", "name", "pack_id", "pack_name", "infotext"):
         assert row[column].startswith(f"'{start}"), column
