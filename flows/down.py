@@ -13,13 +13,10 @@ from cyclopts import App, Parameter
 from filelock import FileLock
 
 from flows.command import main
-from flows.up_state import UpState, is_healthy, prefect_home, running
+from flows.up_state import STOP_BOUND, UpState, is_healthy, prefect_home, running
 from stableflows.errors import ExitCode
 
 __all__ = ["app"]
-
-STOP_BOUND = 75.0
-"""Seconds that worker and server get to end in peace."""
 
 app = App(
     name="down",

@@ -18,7 +18,7 @@ from filelock import FileLock
 from flows.command import main
 from flows.own_server import PrefectApiError
 from flows.prefect_settings import Setting, prefect_setting
-from flows.up_state import POOL, UpState, log_folder, prefect_home, project_folder, running
+from flows.up_state import POOL, STOP_BOUND, UpState, log_folder, prefect_home, project_folder, running
 from stableflows.errors import ExitCode, InputError, Where
 
 __all__ = ["app"]
@@ -27,7 +27,6 @@ PORT = 4200
 """Prefect's own; the next free one if it is taken."""
 START_BOUND = 240.0
 """Seconds until a start counts as failed; a cold one on a slow machine takes 60."""
-STOP_BOUND = 75.0
 
 app = App(
     name="up",

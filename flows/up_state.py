@@ -17,6 +17,7 @@ from flows.prefect_settings import prefect_setting
 
 __all__ = [
     "POOL",
+    "STOP_BOUND",
     "UpState",
     "is_healthy",
     "keeper_lock",
@@ -30,6 +31,8 @@ __all__ = [
 
 POOL = "stable-diffusion"
 """The work pool: a process pool that runs one job at a time."""
+STOP_BOUND = 75.0
+"""Seconds that worker and server get to end in peace."""
 
 
 class UpState(BaseModel):
