@@ -6,33 +6,33 @@ from importlib.metadata import version
 
 from cyclopts import App
 
-from flows import command, doctor, pack, run, store
-from flows.down import app as down
-from flows.finish import app as finish
-from flows.history import app as history
-from flows.job import app as job
-from flows.queue import app as queue
-from flows.reprocess import app as reprocess
-from flows.up import app as up
+from flows import command
 
-__all__ = ["app", "main"]
+__all__ = ["COMMANDS", "app", "main"]
+
+COMMANDS = {
+    "run": "Render prompt packs, or a prompt, through a Stable Diffusion WebUI.",
+    "doctor": "Examine a WebUI: what it is, what works, what it would need. Changes nothing there.",
+    "pack": "Look at prompt packs: what they were read as, what is wrong with them, what they come to.",
+    "reprocess": "Take the images of a folder through further stages, with the prompt and settings found in "
+    "them.",
+    "finish": "Take picked images of an earlier run through the stages that it left out.",
+    "store": "Look after the store of an output folder: what was rendered, so that it is not rendered again.",
+    "up": "Start the queue: a Prefect server and a worker, in the background. Again: bring it up to date.",
+    "down": "Stop what `up` started. A job that renders is put back, and goes on at the next `up`.",
+    "queue": "The queue: what runs and what waits. Subcommands steer it.",
+    "history": "Earlier runs: list them, show one, render one again, see what failed.",
+    "job": "Drafts of jobs, which `run ... --save FILE` makes; `run FILE` plans, renders or queues one.",
+}
+"""What each command of `flows/` says of itself; a module is loaded only when its command is given."""
 
 app = App(
     name="stableflows",
     help="Render prompt packs through Stable Diffusion WebUI servers, overnight.",
     version=lambda: version("stableflows"),
 )
-app.command(run.app, name="run")
-app.command(doctor.app, name="doctor")
-app.command(pack.app, name="pack")
-app.command(reprocess, name="reprocess")
-app.command(finish, name="finish")
-app.command(store.app, name="store")
-app.command(up, name="up")
-app.command(down, name="down")
-app.command(queue, name="queue")
-app.command(history, name="history")
-app.command(job, name="job")
+for name, said in COMMANDS.items():
+    app.command(f"flows.{name}:app", name=name, help=said)
 
 
 def main() -> None:

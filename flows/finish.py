@@ -9,8 +9,8 @@ from typing import Annotated
 from cyclopts import App, Parameter
 from rich.console import Console
 
+from flows.carry_out import carry_out, stages_of
 from flows.command import main, refused
-from flows.run import carry_out, stages_of
 from flows.server import check_server
 from stableflows.errors import InputError, StableflowsError, Where
 from stableflows.jobs import find_run, last_run

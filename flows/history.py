@@ -130,7 +130,7 @@ def again(run: str, /, *, server: str | None = None, out: Out = OUTPUTS, json_ou
     json_output:
         Print the outcome as JSON and nothing else.
     """
-    from flows.run import carry_out
+    from flows.carry_out import carry_out
 
     try:
         request = RenderRequest(again=find_run(_root(out), run).run_id, server=server, out=str(out))

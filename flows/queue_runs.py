@@ -5,7 +5,6 @@ from __future__ import annotations
 import uuid
 from collections.abc import Iterable, Sequence
 from datetime import UTC, datetime, timedelta
-from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
@@ -13,6 +12,7 @@ from uuid import UUID
 from pydantic import BaseModel, ConfigDict
 
 from flows.own_server import PrefectApiError
+from flows.priority import Priority
 from flows.up_state import POOL, project_folder
 from stableflows.jobs import waits
 from stableflows.request import RenderRequest
@@ -50,14 +50,6 @@ PAGE = 200
 """The most that Prefect's API lists at once."""
 WORKER_SECONDS = 60.0
 """A worker that has not reported for so long is gone; it reports every 15 s."""
-
-
-class Priority(StrEnum):
-    """Work queues of the pool, the first to go first."""
-
-    URGENT = "urgent"
-    DEFAULT = "default"
-    NIGHTLY = "nightly"
 
 
 class QueuedJob(BaseModel):

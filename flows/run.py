@@ -5,36 +5,23 @@
 
 from __future__ import annotations
 
-import asyncio
-import json
 import re
 import sys
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, Parameter, Token
 from rich.console import Console
-from rich.text import Text
 
-from flows import draft
 from flows.command import main, refused
-from flows.server import check_server
-from flows.submit import Priority, decide_mode, named, show, submit
-from stableflows.budget import disk_warnings
+from flows.priority import Priority
 from stableflows.errors import ExitCode, InputError, StableflowsError
-from stableflows.job import SubmittedAs
-from stableflows.jobs import find_run, last_run, last_unfinished, load, save_job
-from stableflows.request import Prepared, RenderRequest, parse_settings
-from stableflows.run.files import check_writable
-from stableflows.stages import StageType
 
 if TYPE_CHECKING:
-    from flows.check import Checked
-    from stableflows.closing import Ending
+    from stableflows.job import SubmittedAs
 
-__all__ = ["app", "carry_out", "stages_of"]
+__all__ = ["app"]
 
 app = App(
     name="run",
@@ -42,20 +29,6 @@ app = App(
     default_parameter=Parameter(negative=()),
     version_flags=(),
 )
-
-
-def stages_of(value: str) -> tuple[StageType, ...]:
-    """The stages of an option such as `upscale,adetailer`.
-
-    Raises:
-        InputError: one of them is none.
-    """
-    names = [part.strip() for part in value.split(",") if part.strip()]
-    known = [stage.value for stage in StageType]
-    for name in names:
-        if name not in known:
-            raise InputError(f"--stages: there is no stage {name!r}.", allowed=known, value=name)
-    return tuple(StageType(name) for name in names)
 
 
 def _whole(_type: object, tokens: Sequence[Token]) -> int:
@@ -167,14 +140,24 @@ def run(
     clear:
         With --queue and one draft: take its packs out once the queue has them.
     """
+    # Not at the top: reading packs and the models of all settings take `--help` four times as long.
+    from flows import draft
+    from flows.carry_out import earlier_run, print_plan, render_here, snapshot, stages_of
+    from flows.server import check_server
+    from flows.submit import decide_mode, named, show, submit
+    from stableflows.jobs import load
+    from stableflows.request import RenderRequest, parse_settings
+
     # With --json, standard output is for the JSON alone.
     console = Console(stderr=json_output, highlight=False)
     try:
         named_here = (packs, prompt, negative_prompt, inputs, from_images)
         set_here = (stages, settings, sweep, wildcards, seed is not None, count)
-        takes_up = {"again": again, "resume": resume, "retry": retry}
-        if option := _one_of(takes_up, others=any((*named_here, *set_here))):
-            takes_up = {option: _run_id(out.expanduser().resolve(), option, takes_up[option])}
+        earlier = earlier_run(
+            out.expanduser().resolve(),
+            {"again": again, "resume": resume, "retry": retry},
+            others=any((*named_here, *set_here)),
+        )
         run_mode = decide_mode(direct=direct, queue=queue)
         if run_mode == "direct" and (now or priority is not Priority.DEFAULT):
             raise InputError("--now and --priority are for a queued job; add --queue.")
@@ -198,7 +181,7 @@ def run(
             wait=not no_wait,
             window=window,
             on_memory_error=on_memory_error,
-            **(takes_up if option else {}),
+            **earlier,
         )
         if clear:
             draft.check_clearable(packs, queued=run_mode == "queue")
@@ -209,122 +192,18 @@ def run(
             return int(ExitCode.OK)
         source: SubmittedAs = "run_now" if now else "add_to_queue" if run_mode == "queue" else "cli"
         prepared = named(load(request, run_mode=run_mode, submitted=source), name)
-        if plan or run_mode == "direct":
-            return carry_out(request, prepared, console, plan=plan, json_output=json_output)
-        snapshot = _snapshot(request, prepared)
-        queued = submit(snapshot, prepared, priority=priority, now=now, console=console)
+        if plan:
+            return print_plan(prepared, request, console, json_output)
+        job = snapshot(request, prepared)
+        if run_mode == "direct":
+            del prepared  # the flow reads the job anew, and there may be 10,000 entries of it
+            return render_here(job, console, json_output)
+        queued = submit(job, prepared, priority=priority, now=now, console=console)
         if clear:
             draft.clear(Path(packs[0]))
         return show(queued, json_output)
     except StableflowsError as error:
         return refused(error, json_output)
-
-
-def carry_out(
-    request: RenderRequest, prepared: Prepared, console: Console, *, plan: bool, json_output: bool
-) -> int:
-    """Render what was prepared, in this process, and return the exit code; or only print its plan."""
-    if plan:
-        return _plan(prepared, request, console, json_output)
-    ending = _render(_snapshot(request, prepared), console)
-    if json_output:
-        sys.stdout.write(ending.outcome.model_dump_json(indent=1, exclude_none=True) + "\n")
-    return int(ending.code)
-
-
-def _snapshot(request: RenderRequest, prepared: Prepared) -> RenderRequest:
-    """The request as the flow gets it: the job that was just checked, by its id, and where it goes.
-
-    Raises:
-        InputError: the output folder cannot be written.
-    """
-    if request.again or request.resume or request.retry:
-        return request.model_copy(update={"out": str(request.root)})
-    check_writable(request.root)
-    return RenderRequest(
-        job=save_job(prepared, request.root),
-        title=prepared.job.name,
-        server=request.server,
-        out=str(request.root),
-        fresh=request.fresh,
-        until=request.until,
-        wait=request.wait,
-        window=request.window,
-    )
-
-
-def _one_of(takes_up: Mapping[str, object], *, others: bool) -> str | None:
-    """Which option names an earlier run, if one does.
-
-    Args:
-        others: something is said of what to render, too.
-
-    Raises:
-        InputError: that does not go together.
-    """
-    named = [option for option, value in takes_up.items() if value not in (None, False)]
-    if len(named) > 1:
-        raise InputError("name one earlier run, with one of --again, --resume and --retry.")
-    if named and others:
-        raise InputError(f"--{named[0]} takes the job as it was; packs and settings do not go with it.")
-    return named[0] if named else None
-
-
-def _run_id(root: Path, option: str, value: object) -> str:
-    """The id of the earlier run that an option names.
-
-    Raises:
-        InputError: there is none.
-    """
-    from stableflows.mending import mend
-
-    for line in mend(root):  # it may be the run that is meant
-        sys.stderr.write(f"{line}\n")
-    if option == "again":
-        return last_run(root)
-    if isinstance(value, str):
-        return find_run(root, value).run_id
-    names = list(value) if isinstance(value, list) else []
-    if len(names) > 1:
-        raise InputError(f"--resume takes one run, and {' '.join(names)!r} are {len(names)}.")
-    return find_run(root, names[0]).run_id if names else last_unfinished(root)
-
-
-def _render(request: RenderRequest, console: Console) -> Ending:
-    from flows.console import ConsoleReporter
-    from flows.direct import run_directly
-
-    with ConsoleReporter(console) as reporter:
-        return run_directly(request, reporter)
-
-
-def _plan(prepared: Prepared, request: RenderRequest, console: Console, as_json: bool) -> int:
-    """Print the plan; check it at a server only if the option or the variable names one."""
-    from flows.preview import plan_as_data, print_plan
-    from flows.server import named_server
-    from stableflows.durations import Times
-    from stableflows.estimate import estimate, estimate_text
-
-    prepared = replace(
-        prepared, warnings=(*prepared.warnings, *disk_warnings(prepared.entries, request.root))
-    )
-    checked: str | None = None
-    found: Checked | None = None
-    if named := named_server(request.server):
-        from flows.check import check_plan
-
-        found = asyncio.run(check_plan(prepared, request, *named))
-        prepared, checked = found.prepared, found.line
-    cost = found.estimate if found and found.estimate else estimate(prepared.calls, prepared.entries, Times())
-    if as_json:
-        data = {**plan_as_data(prepared, cost, found), "checked": checked}
-        sys.stdout.write(json.dumps(data, indent=1, ensure_ascii=False) + "\n")
-        return int(ExitCode.OK)
-    print_plan(prepared, console)
-    console.print(Text(estimate_text(cost)), soft_wrap=True)
-    if checked:
-        console.print(Text(checked), soft_wrap=True)
-    return int(ExitCode.OK)
 
 
 if __name__ == "__main__":
