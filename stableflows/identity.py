@@ -16,6 +16,7 @@ from stableflows.keys import call_key
 from stableflows.payload import SourceImage, StageRequest
 from stableflows.results import ImageRecord
 from stableflows.server_state import ServerState, prompts_of
+from stableflows.settling import as_listed
 from stableflows.stages import StageExecutionPlan
 from stableflows.store import StoredImage
 from stableflows.webui.prompts import lora_tags
@@ -57,7 +58,7 @@ class CallIdentity:
             first = FirstSeeds(
                 entry.seed.value if entry.seed else None, entry.subseed.value if entry.subseed else None
             )
-        return next_request(
+        request = next_request(
             entry.plan.stages[call.stage],
             entry.texts,
             first=first,
@@ -65,6 +66,7 @@ class CallIdentity:
             variant=call.index % entry.count,
             n=call.n,
         )
+        return as_listed(request, self.server.names)
 
     def config(self, call: StageCall) -> Strict:
         """The settings of the call's stage."""

@@ -21,7 +21,7 @@ from stableflows.webui.capabilities import Capabilities, Family
 from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import NotReady
 from stableflows.webui.kinds import NameKind
-from stableflows.webui.names import NotFound, ServerNames, load_names
+from stableflows.webui.names import NAMED_WITH_HASH, NotFound, ServerNames, load_names
 from stableflows.webui.prompts import lora_tags
 from stableflows.webui.serverstate import pixel_options, troubling_options
 
@@ -101,10 +101,12 @@ async def survey(
     names = await load_names(client)
     changes = OptionChanges.of(root, client.config.server_identity, await client.options())
     options = changes.before
-    problems = check_names(entries, names, capabilities)
+    problems = [*check_names(entries, names, capabilities), *_two_contents(entries, names)]
     if problems:
         raise InvalidInputs(problems)
     hashes = listed_hashes(names) | listed_networks(names)
+    checkpoints = (use.name for entry in entries for use in _uses(entry) if use.kind is NameKind.CHECKPOINT)
+    names = names.expecting(checkpoints)
     if remembers:
         hashes |= remembered(root, client.config.server_identity)
     return ServerState(
@@ -165,6 +167,25 @@ def _may_fit_later(use: _Use, entry: Entry, names: ServerNames) -> bool:
     loaded = names.checkpoint(str(names.options.get("sd_model_checkpoint") or ""))
     configs = [stage.generation for stage in entry.plan if stage.generation]
     return any(c.checkpoint and names.checkpoint(c.checkpoint) != loaded for c in configs)
+
+
+def _two_contents(entries: tuple[Entry, ...], names: ServerNames) -> Iterator[InputError]:
+    """A checkpoint of which the server does not know the hash yet, and which is named with two."""
+    wanted: dict[str, tuple[str, Where]] = {}
+    for entry in entries:
+        for use in _uses(entry):
+            named = NAMED_WITH_HASH.fullmatch(use.name) if use.kind is NameKind.CHECKPOINT else None
+            model = names.checkpoint(use.name) if named else None
+            if named is None or model is None or model.hash or model.sha256:
+                continue
+            where = place_of(entry, use.field)
+            other, place = wanted.setdefault(model.title, (named["hash"], where))
+            if other != named["hash"]:
+                yield InputError(
+                    f"the checkpoint {named['name']} is named with the hash {named['hash']} here, and with "
+                    f"{other} at {place}; the server has one file of that name.",
+                    where=where,
+                )
 
 
 def _uses(entry: Entry) -> Iterator[_Use]:

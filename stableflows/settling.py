@@ -1,15 +1,20 @@
-"""What a job leaves open, filled in from a server's options."""
+"""What a job leaves open, filled in from a server's options, and what it names otherwise than the server."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from stableflows.entries import Entry
+from stableflows.keys import MODEL_FIELDS
+from stableflows.payload import StageRequest
 from stableflows.stages import StageExecution, StageExecutionPlan
 
-__all__ = ["MANAGED", "settle"]
+if TYPE_CHECKING:
+    from stableflows.webui.names import ServerNames
+
+__all__ = ["MANAGED", "as_listed", "settle"]
 
 MANAGED = {"checkpoint": "sd_model_checkpoint", "vae": "sd_vae", "clip_skip": "CLIP_stop_at_last_layers"}
 """Config fields that a job may leave open, and the server options that then decide."""
@@ -36,3 +41,19 @@ def _settled(stage: StageExecution, options: Mapping[str, Any]) -> StageExecutio
         if getattr(config, name) is None and options.get(option)
     }
     return stage.model_copy(update={"config": config.model_copy(update=known)}) if known else stage
+
+
+def as_listed(request: StageRequest, names: ServerNames) -> StageRequest:
+    """The request with each checkpoint that is named by its content (`name [hash]`) under the server's own
+    name for it, so that its key is that of the same request in the server's words."""
+
+    def listed(value: Any, field: str = "") -> Any:
+        if isinstance(value, Mapping):
+            return {key: listed(one, key) for key, one in value.items()}
+        if isinstance(value, list | tuple):
+            return [listed(one) for one in value]
+        if isinstance(value, str) and MODEL_FIELDS.get(field) == "checkpoint":
+            return names.own_checkpoint(value)
+        return value
+
+    return replace(request, body=listed(request.body))

@@ -10,11 +10,13 @@ from typing import Any, TypeVar
 from stableflows.config.generation import MAX_SEED
 from stableflows.images.recipe import Unreadable
 
-__all__ = ["Params", "number", "seed", "short_name", "size", "switch", "text", "whole"]
+__all__ = ["HASH", "Params", "checkpoint", "number", "seed", "size", "switch", "text", "whole"]
 
 T = TypeVar("T")
 
-WITH_HASH = re.compile(r"(?P<name>.+) \[[0-9a-f]{8,64}\]")
+WITH_OLD_HASH = re.compile(r"(?P<name>.+) \[[0-9a-f]{8}\]")
+HASH = re.compile(r"[0-9a-f]{10,64}")
+"""The beginning of a file's SHA-256. (Before 2023 a hash had 8 characters, of something else.)"""
 
 
 def text(value: str) -> str:
@@ -58,9 +60,9 @@ def size(value: str) -> tuple[int, int]:
     return int(found[1]), int(found[2])
 
 
-def short_name(value: str) -> str:
-    """`name` of `name [hash]`, as refiners and hires checkpoints are written."""
-    found = WITH_HASH.fullmatch(text(value))
+def checkpoint(value: str) -> str:
+    """`name` or `name [hash]`, as refiners and hires checkpoints are written, by which servers find it."""
+    found = WITH_OLD_HASH.fullmatch(text(value))
     return found["name"] if found else value
 
 

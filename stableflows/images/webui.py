@@ -13,7 +13,7 @@ from typing import Any
 from stableflows.images.detailer import detailer_units
 from stableflows.images.metadata import Program
 from stableflows.images.recipe import Recipe, Unreadable
-from stableflows.images.values import Params, number, seed, short_name, size, switch, text, whole
+from stableflows.images.values import HASH, Params, checkpoint, number, seed, size, switch, text, whole
 from stableflows.webui.infotext import Infotext, parse_infotext
 
 __all__ = ["recipe_of_infotext"]
@@ -44,7 +44,7 @@ HIRES: dict[str, tuple[str, Callable[[str], Any]]] = {
     "Hires strength": ("denoising_strength", number),
     "Hires sampler": ("sampler", text),
     "Hires schedule type": ("scheduler", text),
-    "Hires checkpoint": ("checkpoint", short_name),
+    "Hires checkpoint": ("checkpoint", checkpoint),
     "Hires prompt": ("prompt", text),
     "Hires negative prompt": ("negative_prompt", text),
 }
@@ -85,7 +85,7 @@ OPTIONS: dict[str, tuple[str, Callable[[str], Any]]] = {
 """Key -> server option that stood otherwise than by default, sent with the requests."""
 
 SAYS_NOTHING = (
-    *("Model hash", "VAE hash", "Lora hashes", "TI hashes", "Hashes", "Embeddings", "Styles", "User"),
+    *("VAE hash", "Lora hashes", "TI hashes", "Hashes", "Embeddings", "Styles", "User"),
     *("Version", "App", "Backend", "Pipeline", "Parser", "Operations", "Batch", "Index", "Hires size"),
     *("Second pass", "Refiner switch by sampling steps"),
 )
@@ -248,7 +248,7 @@ class _Reading:
 
     def _refiner(self, steps: int) -> dict[str, Any]:
         params = self.params
-        name, at = params.take("Refiner", short_name), params.take("Refiner switch at", number)
+        name, at = params.take("Refiner", checkpoint), params.take("Refiner switch at", number)
         at = params.take("Refiner start", number) if at is None else at
         by_steps = params.take("Refiner switch by sampling steps", switch)
         if name is None:
@@ -264,9 +264,17 @@ class _Reading:
         return {}
 
     def _models(self) -> dict[str, Any]:
-        """Checkpoint, VAE and clip skip. Absent means: no other VAE was chosen, and no layer skipped."""
+        """Checkpoint, VAE and clip skip. Absent means: no other VAE was chosen, and no layer skipped.
+
+        A checkpoint is what its file holds: its name may be another by now, or be another file's.
+        """
         params = self.params
-        name, short_hash = params.take("Model", text), params.take("Model hash", text)
+        name = params.take("Model", text)
+        # One of the old kind is not looked for, and stays among what is told to be left out.
+        comparable = HASH.fullmatch(self.read.params.get("Model hash", ""))
+        short_hash = params.take("Model hash", text) if comparable or not name else None
+        if name and short_hash:
+            name = f"{name} [{short_hash}]"
         vae = params.take("VAE", text)
         if vae is None and not self.sdnext and not self.forge:
             vae = "Automatic"

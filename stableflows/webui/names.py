@@ -10,7 +10,7 @@ import asyncio
 import ntpath
 import re
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from stableflows.errors import nearest
@@ -23,6 +23,7 @@ from .prompts import LoraTag, lora_tags, stray_tags
 from .sdnext import SCHEDULES, own_name
 
 __all__ = [
+    "NAMED_WITH_HASH",
     "Found",
     "LoraTag",
     "NotFound",
@@ -34,6 +35,9 @@ __all__ = [
 ]
 
 _MOST_SUGGESTIONS = 5
+
+NAMED_WITH_HASH = re.compile(r"(?P<name>.+) \[(?P<hash>[0-9a-f]{10,64})\]", re.DOTALL)
+"""A checkpoint by name and content. (Hashes of 8 characters, before 2023, are of another kind.)"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -162,7 +166,41 @@ class ServerNames:
         return None
 
     def checkpoint(self, name: str) -> Checkpoint | None:
-        """The checkpoint of that title, name, file name or hash."""
+        """The checkpoint of that title, name, file name or hash.
+
+        `name [hash]`, as infotexts and titles have it, is the file with that content, whatever it is called
+        now; else the file of that name, unless the server knows that its content is another.
+        """
+        listed = self._listed(name)
+        named = NAMED_WITH_HASH.fullmatch(name)
+        if listed or not named:
+            return listed
+        own = self._listed(named["name"])
+        same = [model for model in self.checkpoints if _is_content(model, named["hash"])]
+        if own in same or (own and not same and not own.hash and not own.sha256):
+            return own
+        return next(iter(same), None)
+
+    def own_checkpoint(self, name: str) -> str:
+        """A name of a checkpoint that the server itself understands: `name [hash]` is not one everywhere."""
+        found = None if self._listed(name) else self.checkpoint(name)
+        return found.title if found else name
+
+    def expecting(self, asked: Iterable[str]) -> ServerNames:
+        """These names, with the hashes that are asked for of checkpoints of which the server knows none yet:
+        what an answer reports is compared with them."""
+        wanted: dict[str, str] = {}
+        for named in filter(None, map(NAMED_WITH_HASH.fullmatch, asked)):
+            model = self.checkpoint(named[0])
+            if model and not model.hash and not model.sha256:
+                wanted.setdefault(model.title, named["hash"])
+        listed = (
+            model.model_copy(update={"hash": wanted[model.title]}) if model.title in wanted else model
+            for model in self.checkpoints
+        )
+        return replace(self, checkpoints=tuple(listed)) if wanted else self
+
+    def _listed(self, name: str) -> Checkpoint | None:
         for model in self.checkpoints:
             if name in (*checkpoint_names(model), model.hash, model.sha256) and name:
                 return model
@@ -198,9 +236,20 @@ class ServerNames:
 
     def _find_checkpoint(self, name: str) -> Found | NotFound:
         model = self.checkpoint(name)
-        if model is None:
-            return _missing(name, self.existing(NameKind.CHECKPOINT))
-        return Found(model.title, model.sha256 or model.hash)
+        if model is not None:
+            return Found(model.title, model.sha256 or model.hash)
+        named = NAMED_WITH_HASH.fullmatch(name)
+        other = self._listed(named["name"]) if named else None
+        if named is None or other is None:
+            return _missing(named["name"] if named else name, self.existing(NameKind.CHECKPOINT))
+        own = (other.hash or other.sha256 or "")[:10]
+        return NotFound(
+            suggestions=(other.title,),
+            existing=self.existing(NameKind.CHECKPOINT),
+            reason=f"its {named['name']} has the hash {own}, so it is another file, and none of its "
+            f"checkpoints has {named['hash']}; to take it all the same, name it without the hash: "
+            f"{named['name']}",
+        )
 
     def _find_vae(self, name: str) -> Found | NotFound:
         found = _exact(name, self.existing(NameKind.VAE))
@@ -244,6 +293,13 @@ def checkpoint_names(model: Checkpoint) -> tuple[str, ...]:
     file = ntpath.basename(model.filename) or ntpath.basename(path)
     names = (model.title, path, file, model.model_name, ntpath.splitext(file)[0])
     return tuple(dict.fromkeys(name for name in names if name))
+
+
+def _is_content(model: Checkpoint, hash_: str) -> bool:
+    """Whether the server knows that a file's SHA-256 begins so."""
+    return any(
+        known.startswith(hash_[: len(known)]) for known in (model.sha256, model.hash) if known and hash_
+    )
 
 
 def _same(one: str, other: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import pytest
@@ -114,6 +115,8 @@ def test_it_says_the_second_pass(key: str) -> None:
         if value and not str(value).startswith("Use same"):
             if sent == "hr_scale" and body.get("hr_resize_x"):
                 assert "scale" not in hires
+            elif sent == "hr_checkpoint_name":
+                assert re.fullmatch(rf"{re.escape(value)} \[[0-9a-f]{{10}}\]", hires[field])
             else:
                 assert number(hires[field]) == number(value), sent
     assert recipe(key).obstacles == ()
@@ -122,7 +125,7 @@ def test_it_says_the_second_pass(key: str) -> None:
 @pytest.mark.parametrize("key", PLAIN)
 def test_it_says_the_models_that_rendered(key: str) -> None:
     info, config = ANSWERS[key]["info"], recipe(key).config
-    assert config["checkpoint"] == info["sd_model_name"]
+    assert config["checkpoint"] == f"{info['sd_model_name']} [{info['sd_model_hash']}]"
     assert config["clip_skip"] == max(1, info["clip_skip"])
     if family_of(key) == "a1111":
         assert config["vae"] == (info["sd_vae_name"] or "Automatic")
@@ -139,7 +142,9 @@ def test_it_says_the_refiner(key: str) -> None:
         assert "from the first step" in found.obstacles[0]
         return
     refiner = found.txt2img["refiner"]
-    assert str(body["refiner_checkpoint"]).startswith(refiner["checkpoint"])
+    name, _, short_hash = refiner["checkpoint"].partition(" [")
+    assert str(body["refiner_checkpoint"]).startswith(name)
+    assert len(short_hash) == len("0123456789]")
     by_steps = (body.get("override_settings") or {}).get("refiner_switch_by_sample_steps")
     if by_steps:
         assert refiner["switch_step"] / found.txt2img["steps"] == body["refiner_switch_at"]

@@ -56,6 +56,10 @@ def test_a_plain_one() -> None:
         ),
         (
             {"Refiner": "fine [0123456789]", "Refiner switch at": 0.8},
+            {"refiner": {"enabled": True, "checkpoint": "fine [0123456789]", "switch_at": 0.8}},
+        ),
+        (
+            {"Refiner": "fine [01234567]", "Refiner switch at": 0.8},
             {"refiner": {"enabled": True, "checkpoint": "fine", "switch_at": 0.8}},
         ),
         (
@@ -110,6 +114,7 @@ def test_a_setting(keys: dict[str, Any], expected: dict[str, Any]) -> None:
     ("keys", "expected"),
     [
         ({"Clip skip": 2, "VAE": "soft.safetensors"}, {"clip_skip": 2, "vae": "soft.safetensors"}),
+        ({"Model": "base", "Model hash": "0123456789"}, {"checkpoint": "base [0123456789]"}),
         ({"Model": None, "Model hash": "0123456789"}, {"checkpoint": "0123456789"}),
         ({"Model": None}, {"checkpoint": None}),
         ({"Version": "f2.0.1v1.10.1"}, {"vae": None}),
@@ -278,6 +283,12 @@ def test_what_a_webui_writes_is_read(
     assert txt2img.get("hires", {}).get("upscaler") == hires.get("Hires upscaler")
     assert txt2img.get("hires", {}).get("prompt") == hires.get("Hires prompt")
     assert (found.left_out, found.obstacles) == ((), ())
+
+
+def test_a_hash_of_the_old_kind_is_told_to_be_left_out() -> None:
+    """No server lists it, so nobody can say whether the file of that name is the same."""
+    found = recipe(Model_hash="7460a6fa")
+    assert (found.config["checkpoint"], found.left_out) == ("base", ("Model hash",))
 
 
 SOME_KEYS = [*BASE, "Refiner", "Hires resize", "ADetailer model", "Script", "x y"]
