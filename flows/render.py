@@ -136,13 +136,7 @@ class _Run:
                 for line in mend(self.request.root):
                     self.reporter.say(line)
                 self.request = taken_up(self.request, self.flow_run_id)
-                queued = deployment.id is not None
-                prepared = load(
-                    self.request,
-                    run_mode="queue" if queued else "direct",
-                    submitted="ui" if queued else None,
-                )
-                result = await self._render(prepared, stack)
+                result = await self._render(self._load(), stack)
             except WaitCancelled:
                 pass
             except asyncio.CancelledError:
@@ -155,9 +149,16 @@ class _Run:
             except Exception as fault:
                 close(self.facts, error=fault)
                 raise
+            self.runner = None  # it holds every entry, and the close needs the room for what came of them
             ending = close(self.facts, error=error, cancelled=self.cancel.is_set(), result=result)
             await self._report(ending)
         return ending
+
+    def _load(self) -> Prepared:
+        queued = deployment.id is not None
+        return load(
+            self.request, run_mode="queue" if queued else "direct", submitted="ui" if queued else None
+        )
 
     async def _report(self, ending: Ending) -> None:
         done = ending.result
@@ -200,7 +201,18 @@ class _Run:
                 await stack.enter_async_context(self._slot(config.server_identity, prepared))
             client = await stack.enter_async_context(WebUIClient(config))
             server = await self._preflight(prepared, client, sandbox)
-            await self._with_server(prepared, client, server, done, folder_lock)
+            # What was there before is let go: a large job is held once.
+            prepared = replace(prepared, entries=settle(prepared.entries, server.options))
+            server.will_override(prepared.entries)
+            identity = CallIdentity(prepared.entries, server)
+            hits = await self._hits(prepared, client, identity, done)
+            times = Times.load(self.request.root, server.config.server_identity)
+            calls, cost = arrange(
+                prepared.entries, server, times, done={*hits, *done}, window=self.request.window
+            )
+            prepared = replace(prepared, calls=calls)
+            time = Timekeeper(cost, times, prepared.entries)
+            await self._with_server(prepared, client, identity, time, done=done, folder_lock=folder_lock)
         return None
 
     def _slot(self, server_identity: str, prepared: Prepared) -> AbstractAsyncContextManager[None]:
@@ -234,18 +246,18 @@ class _Run:
         self,
         prepared: Prepared,
         client: WebUIClient,
-        server: ServerState,
+        identity: CallIdentity,
+        time: Timekeeper,
+        *,
         done: dict[str, StageOutput | None],
         folder_lock: AsyncExitStack,
     ) -> None:
-        entries = settle(prepared.entries, server.options)
-        server.will_override(entries)
-        identity = CallIdentity(entries, server)
-        hits = await self._hits(prepared, client, identity, done)
-        times = Times.load(self.request.root, server.config.server_identity)
-        calls, cost = arrange(entries, server, times, done={*hits, *done}, window=self.request.window)
-        time = Timekeeper(cost, times, entries)
-        prepared = replace(prepared, entries=entries, calls=calls)
+        """Send the calls, in their order.
+
+        Args:
+            prepared: settled and arranged.
+        """
+        server, calls = identity.server, prepared.calls
         folder = self.facts.folder or self._new_folder(prepared, server, folder_lock)
         self.book = RunBook(folder, self.hooks.callback, ended=len(done))
         self.book.run_started(

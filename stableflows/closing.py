@@ -84,6 +84,8 @@ def close(
     if composed is not None:
         written = manifest.write(composed, status=status, error=message, duration=facts.seconds)
         cached = written.totals.calls_cached
+        del written
+        composed = None  # a large job's plan and records are written: the history needs their room
     if facts.root.is_dir():  # else nothing could be written at all, which is the error
         history.append(facts.root, _line(facts, status, message, result))
     outcome = Outcome(error=message) if error else Outcome(result=result)
@@ -124,13 +126,18 @@ def _done(status: RunStatus, result: BatchResult | None, stopped: str | None, ca
     return f"{how}; {done} finished, --resume makes the rest"
 
 
+def _job_id(job: Job | None, result: BatchResult | None) -> str:
+    # A result knows it; to compute it of a large job takes its whole text.
+    return result.job_id if result else job.job_id if job else ""
+
+
 def _line(
     facts: RunFacts, status: RunStatus, error: str | None, result: BatchResult | None
 ) -> history.HistoryLine:
     job = facts.job
     run_config = job.run_config if job else facts.run_config or RunConfig()
     return history.HistoryLine(
-        job_id=job.job_id if job else "",
+        job_id=_job_id(job, result),
         run_id=facts.run_id,
         flow_run_ids=facts.flow_run_ids,
         timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),

@@ -32,6 +32,7 @@ __all__ = [
     "check_writable",
     "free_space",
     "json_pieces",
+    "line_pieces",
     "link_or_copy",
     "one_line",
     "parsed",
@@ -176,6 +177,24 @@ def json_pieces(model: BaseModel, indent: int = 0) -> Iterator[bytes]:
             text = json.dumps(dumped, indent=2, ensure_ascii=False)
             yield _encoded(textwrap.indent(text, margin).lstrip(" "))
     yield _encoded("\n" + " " * indent + "}" + ("" if indent else "\n"))
+
+
+def line_pieces(model: BaseModel) -> Iterator[str]:
+    """As `one_line` of the dumped model, in pieces."""
+    yield "{"
+    for number, name in enumerate(type(model).model_fields):
+        value = getattr(model, name)
+        yield f"{',' if number else ''}{one_line(name)}:"
+        if _has_long_lists(value):
+            yield from line_pieces(value)
+        elif _is_long_list(value):
+            yield "["
+            for place, item in enumerate(value):
+                yield f"{',' if place else ''}{one_line(item.model_dump(mode='json'))}"
+            yield "]"
+        else:
+            yield one_line(model.model_dump(mode="json", include={name})[name])
+    yield "}"
 
 
 def _is_long_list(value: Any) -> bool:

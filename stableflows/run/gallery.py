@@ -118,29 +118,28 @@ class Card:
 
 def render(
     folder: RunFolder, plan: PlanRecord, records: Mapping[str, CallRecord], manifest: Manifest
-) -> bytes:
-    """The page, as UTF-8. URLs in it are relative to the run's folder.
+) -> Iterator[bytes]:
+    """The page, as UTF-8, in pieces: that of ten thousand entries has 20 MB. URLs in it are relative to the
+    run's folder.
 
     Args:
         records: those that count, by call id.
     """
     picks = count(1)
-    cards = [
-        _card(
-            folder,
-            number,
-            entry,
-            result,
-            [records[id_] for id_ in entry.calls if id_ in records],
-            picks=picks,
-        )
+    cards = (
+        _card(folder, number, entry, result, _recorded(entry, records), picks=picks)
         for number, (entry, result) in enumerate(zip(plan.entries, manifest.result.results, strict=True), 1)
-    ]
+    )
+    shown = (
+        chain.steps[-1].image
+        for entry in plan.entries
+        for chain in chains_of(entry, _recorded(entry, records))
+    )
     style, script = (HERE / "gallery.css").read_text("utf-8"), (HERE / "gallery.js").read_text("utf-8")
-    html = (
+    pieces = (
         _environment()
         .get_template("gallery.html.j2")
-        .render(
+        .generate(
             style=Markup(style),  # noqa: S704 (our own file)
             script=Markup(script),  # noqa: S704 (our own file)
             script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
@@ -152,10 +151,14 @@ def render(
             cards=cards,
             grids=[_grid(folder, grid) for grid in manifest.grids],
             statuses=[(s.value, STATUS_WORDS[s], n) for s in EntryStatus if (n := _count(manifest, s))],
-            ratio=_common_ratio(figure for card in cards for figure in card.figures),
+            ratio=_common_ratio(shown),
         )
     )
-    return html.encode("utf-8", "replace")
+    return (piece.encode("utf-8", "replace") for piece in pieces)
+
+
+def _recorded(entry: PlannedEntry, records: Mapping[str, CallRecord]) -> list[CallRecord]:
+    return [records[call_id] for call_id in entry.calls if call_id in records]
 
 
 @cache
@@ -209,7 +212,7 @@ def _card(
         status_word=STATUS_WORDS[result.status],
         error=result.error or "",
         figures=figures,
-        ratio=_common_ratio(figures),
+        ratio=_common_ratio(figure.shown for figure in figures),
         facts=tuple((fact, value) for fact, value in facts if value),
         warnings=tuple(result.result["warnings"]),
         unverified=tuple(result.result["unverified"]),
@@ -246,13 +249,9 @@ def _picture(folder: RunFolder, image: ImageRecord | InputRecord, word: str) -> 
     return Picture(href, word, " · ".join(filter(None, (seed, size))), image.width, image.height)
 
 
-def _common_ratio(figures: Iterable[Figure]) -> float:
+def _common_ratio(images: Iterable[Picture | ImageRecord]) -> float:
     """Width to height of the frames: that of the middle one of all images, within what a grid can bear."""
-    ratios = [
-        figure.shown.width / figure.shown.height
-        for figure in figures
-        if figure.shown.width and figure.shown.height
-    ]
+    ratios = [image.width / image.height for image in images if image.width and image.height]
     return round(min(1.6, max(0.66, median(ratios))), 4) if ratios else 1.0
 
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from pydantic import ValidationError
 
 from stableflows.results import BatchResult, Record, RunStatus
-from stableflows.run.files import append_line, one_line, read_lines
+from stableflows.run.files import append_line, line_pieces, read_lines
 
 __all__ = ["HistoryLine", "append", "history_file", "last", "read"]
 
@@ -48,7 +48,7 @@ def append(root: Path, line: HistoryLine) -> None:
     Raises:
         OSError: as the system says.
     """
-    append_line(history_file(root), one_line(line.model_dump(mode="json")), lock=True)
+    append_line(history_file(root), "".join(line_pieces(line)), lock=True)
 
 
 def read(root: Path) -> list[HistoryLine]:

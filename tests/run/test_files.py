@@ -24,6 +24,8 @@ from stableflows.run.files import (
     check_writable,
     free_space,
     json_pieces,
+    line_pieces,
+    one_line,
     read_lines,
     write_new,
     write_whole,
@@ -59,6 +61,7 @@ def test_a_model_in_pieces_is_the_model_as_a_whole(tmp_path: Path) -> None:
         path = tmp_path / "model.json"
         write_whole(path, json_pieces(model))
         assert path.read_bytes() == as_json(model.model_dump())
+        assert "".join(line_pieces(model)) == one_line(model.model_dump())
 
 
 def test_write_new_never_replaces(tmp_path: Path) -> None:
