@@ -27,7 +27,7 @@ from stableflows.errors import ExitCode, InputError, StableflowsError, Where
 if TYPE_CHECKING:
     from stableflows.lint import Finding, Report
     from stableflows.packs.model import PackEntry, PromptPack, Source
-    from stableflows.prompts.resolve import Resolver
+    from stableflows.prompts.resolve import Around, Resolver
 
 __all__ = ["app"]
 
@@ -176,9 +176,11 @@ def convert(file: str, *, to: Path | None = None) -> int:
 
 def _expanded(source: Source, resolver: Resolver) -> Iterator[dict[str, Any]]:
     """What each prompt of a job is, one after another."""
+    from stableflows.prompts.own import dotted
+
     for pack in source.packs:
         for entry in pack.entries:
-            for resolved in resolver.resolve(pack, entry):
+            for resolved in resolver.resolve(pack, entry, _around(source, entry)):
                 randomizer = resolved.randomizer or {}
                 yield {
                     "file": str(pack.file),
@@ -189,7 +191,15 @@ def _expanded(source: Source, resolver: Resolver) -> Iterator[dict[str, Any]]:
                     "seed": randomizer.get("seed"),
                     "values": randomizer.get("values", {}),
                     "settings": resolved.settings,
+                    "stage_prompts": {dotted(place): text for place, text in resolved.own.items()},
                 }
+
+
+def _around(source: Source, entry: PackEntry) -> Around:
+    from stableflows.items import default_layer, job_wide
+    from stableflows.prompts.resolve import Around
+
+    return Around([default_layer(entry.inputs), *source.pipeline], job_wide(source))
 
 
 def _as_lines(prompt: dict[str, Any]) -> str:
@@ -197,6 +207,7 @@ def _as_lines(prompt: dict[str, Any]) -> str:
     if prompt["negative_prompt"]:
         lines.append(f"    neg: {prompt['negative_prompt']}")
     lines += [f"    global {name}: {text}" for name, text in prompt["globals"].items()]
+    lines += [f"    {name}: {text}" for name, text in prompt["stage_prompts"].items()]
     if prompt["values"]:
         lines.append("    " + ", ".join(f"{name}={value}" for name, value in prompt["values"].items()))
     return "".join(f"{line}\n" for line in lines)
@@ -205,7 +216,10 @@ def _as_lines(prompt: dict[str, Any]) -> str:
 def _print_counts(source: Source, resolver: Resolver, as_json: bool) -> int:
     from stableflows.prompts.resolve import told
 
-    counts = [sum(resolver.count(pack, entry) for entry in pack.entries) for pack in source.packs]
+    counts = [
+        sum(resolver.count(pack, entry, _around(source, entry)) for entry in pack.entries)
+        for pack in source.packs
+    ]
     files = [str(pack.file) for pack in source.packs]
     if as_json:
         packs = [{"file": file, "prompts": number} for file, number in zip(files, counts, strict=True)]

@@ -13,14 +13,16 @@ from stableflows.config import PipelineConfig
 from stableflows.config.layers import Layer, merge, merge_values, written_at
 from stableflows.errors import InputError, Places, Where
 from stableflows.inputs import InputImage, InputImages, bind_images
-from stableflows.job import EntrySpec, JobItem, SweepPoint
+from stableflows.job import EntrySpec, JobItem, RunConfig, SweepPoint
 from stableflows.packs.files import full_path
 from stableflows.packs.model import PackEntry, PromptPack, Source
-from stableflows.prompts.resolve import Resolver
+from stableflows.packs.prompts import unresolved
+from stableflows.prompts.own import as_layer, dotted, texts_in
+from stableflows.prompts.resolve import Around, Resolver
 from stableflows.prompts.sweep import Point, as_settings, path_of
 from stableflows.sequencer import StageSequencer
 
-__all__ = ["ItemReader", "bound_layer", "default_layer", "placed"]
+__all__ = ["ItemReader", "bound_layer", "default_layer", "job_wide", "placed"]
 
 
 class ItemReader:
@@ -60,15 +62,22 @@ class ItemReader:
         files = entry.inputs or self._inputs
         references = tuple(self._images.add(file, entry.where).reference for file in files)
         checked: dict[str, tuple[dict[str, Any], Places]] = {}
-        for each in self._resolver.resolve(pack, entry):
+        below = [default_layer(files), *self._source.pipeline]
+        around = Around(below, self._above)
+        for each in self._resolver.resolve(pack, entry, around):
             point = str(each.point)
+            swept = self._swept(each.point, pack) if each.point else []
+            drawn = [as_layer(merge_values([*below, *bound]), each.own)] if each.own else []
+            layers = [*bound, *drawn, *swept]
             if point not in checked:
-                layers = [*bound, *self._swept(each.point, pack)]
-                stack = [*self._source.pipeline, *layers, *self._above]
-                config = merge([default_layer(files), *stack])
+                stack = [*below, *layers, *self._above]
+                config = merge(stack)
                 _check(config, entry.where, of_finished_images=self._finished_images and bool(files))
-                checked[point] = merge_values(layers), Places(entry.where, written_at(stack))
+                checked[point] = merge_values(layers), Places(entry.where, written_at(stack[1:]))
+                self._refuse_undrawn([*swept, *self._above], entry)
             snapshot, places = checked[point]
+            if drawn:
+                snapshot = merge_values(layers)
             spec = EntrySpec(
                 prompt=each.prompt,
                 negative_prompt=each.negative_prompt,
@@ -85,6 +94,18 @@ class ItemReader:
                 randomizer=each.randomizer or entry.randomizer,
             )
             yield item, places
+
+    def _refuse_undrawn(self, layers: Sequence[Layer], entry: PackEntry) -> None:
+        """Refuse variants in a prompt that stands in a sweep or in the settings of the whole job: those are
+        sent as they stand.
+
+        Raises:
+            InputError: there is one.
+        """
+        for layer in layers:
+            for place, text in texts_in(merge_values([layer]), on=True):
+                for error in unresolved(text, Places(entry.where, written_at([layer])).of(dotted(place))):
+                    raise error
 
     def _swept(self, point: Point, pack: PromptPack) -> list[Layer]:
         """A point of a sweep as layers above those of pack and entry, traced to who swept.
@@ -106,6 +127,16 @@ class ItemReader:
             prefix = ("sweep",) if file else ()
             layers.append(Layer(as_settings((axis,)), "sweep", file=file, prefix=prefix))
         return layers
+
+
+def job_wide(source: Source) -> list[Layer]:
+    """The settings of a job file that stand above its packs.
+
+    Raises:
+        InvalidInputs: they are wrong.
+    """
+    run_config = RunConfig.read(source.run_config) if source.run_config else RunConfig()
+    return [Layer(run_config.settings(), "run_config"), *([source.settings] if source.settings else [])]
 
 
 def default_layer(inputs: Sequence[object]) -> Layer:

@@ -9,7 +9,7 @@ from stableflows.config import PipelineConfig
 from stableflows.config.flat import STAGES
 from stableflows.config.layers import Layer, merge, written_at
 from stableflows.errors import InputError, InvalidInputs, Where
-from stableflows.job import RunConfig
+from stableflows.items import default_layer, job_wide
 from stableflows.lint.finding import Finding, Report, Rule, Severity, of_error, of_remark
 from stableflows.lint.prompts import faults_of
 from stableflows.lint.settings import Written, idle_settings
@@ -18,7 +18,7 @@ from stableflows.packs.files import find_files, read_text
 from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.packs.sources import READERS
 from stableflows.prompts.model import MOST_PROMPTS
-from stableflows.prompts.resolve import Resolver, told
+from stableflows.prompts.resolve import Around, Resolver, told
 from stableflows.sequencer import StageSequencer
 
 __all__ = ["lint"]
@@ -46,20 +46,10 @@ def lint(name: str | Path) -> Report:
 def _lint(file: Path) -> Iterator[Finding]:
     try:
         source = read_sources([file])
-        above = _job_wide(source)
+        above = job_wide(source)
     except InputError as error:
         return iter(of_error(error))
     return _Check(source, above).findings()
-
-
-def _job_wide(source: Source) -> list[Layer]:
-    """The settings of a job file that stand above its packs.
-
-    Raises:
-        InvalidInputs: they are wrong.
-    """
-    run_config = RunConfig.read(source.run_config) if source.run_config else RunConfig()
-    return [Layer(run_config.settings(), "run_config"), *([source.settings] if source.settings else [])]
 
 
 class _Check:
@@ -104,16 +94,19 @@ class _Check:
         Raises:
             InputError: they are wrong, or make no plan.
         """
-        layers = [*self._source.pipeline, *pack.layers, *entry.layers, *self._above]
-        config = merge([Layer({"txt2img": {"enabled": not entry.inputs}}, "defaults"), *layers])
+        layers = [*self._below(entry), *pack.layers, *entry.layers, *self._above]
+        config = merge(layers)
         StageSequencer().build_plan(config)
-        self._written.append(Written(config, written_at(layers), entry.where))
+        self._written.append(Written(config, written_at(layers[1:]), entry.where))
         return self._written[-1]
+
+    def _below(self, entry: PackEntry) -> list[Layer]:
+        return [default_layer(entry.inputs), *self._source.pipeline]
 
     def _of_drawing(self, pack: PromptPack, entry: PackEntry) -> Iterator[Finding]:
         """Slots, wildcards, variables and styles that there are not."""
         try:
-            total = self._resolver.count(pack, entry)
+            total = self._resolver.count(pack, entry, Around(self._below(entry), self._above))
         except InputError as error:
             yield from of_error(error, Rule.UNRESOLVED)
             return

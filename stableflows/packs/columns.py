@@ -22,7 +22,7 @@ from stableflows.config.layers import Layer
 from stableflows.errors import InputError, Where
 from stableflows.packs.fields import input_files, label
 from stableflows.packs.model import PackEntry
-from stableflows.packs.prompts import faults, unresolved
+from stableflows.packs.prompts import faults
 from stableflows.packs.settle import PROMPT_FIELDS
 
 __all__ = ["ENTRY_FIELDS", "Cell", "column", "entry_of", "known_columns", "stage_prompt_faults", "typed"]
@@ -151,7 +151,7 @@ def stage_prompt_faults(path: Path, value: Any, where: Where) -> list[InputError
     """What is wrong with a stage's own prompt; nothing, if the setting at `path` is none."""
     if path[-1] not in PROMPT_FIELDS or not isinstance(value, str):
         return []
-    return [*faults(value, where), *unresolved(value, where)]
+    return list(faults(value, where))
 
 
 def _several(text: str) -> list[str]:

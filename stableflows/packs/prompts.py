@@ -1,5 +1,5 @@
-"""What must not stand in a prompt: embeddings with their weight inside, and, in one that belongs to a stage,
-anything that would have to be drawn."""
+"""What must not stand in a prompt: embeddings with their weight inside, and, in one that is sent as it
+stands, anything that would have to be drawn."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def faults(text: str, where: Where) -> Iterator[InputError]:
 
 
 def unresolved(text: str, where: Where) -> Iterator[InputError]:
-    """What would have to be drawn in a stage's own prompt, where nothing is."""
+    """What would have to be drawn, in a prompt where nothing is: in a sweep, on the command line."""
     # Names of LoRAs and embeddings may look like a wildcard.
     bare = TAG.sub("", text)
     for pattern, what, advice in UNRESOLVED:
         yield from (
             InputError(
-                f"{found[0]!r} is a {what}, which is not resolved in a stage's own prompt{advice}.",
+                f"{found[0]!r} is a {what}, which is drawn if a pack says it, not from here{advice}.",
                 where=where,
             )
             for found in pattern.finditer(bare)

@@ -8,13 +8,12 @@ from typing import Any
 from stableflows.errors import InputError
 from stableflows.packs.document import Document, FieldPath, kind
 from stableflows.packs.files import find_files
-from stableflows.packs.prompts import faults, unresolved
+from stableflows.packs.prompts import faults
 
 __all__ = ["PROMPT_FIELDS", "settle"]
 
 PROMPT_FIELDS = {"prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt"}
 IMG2IMG = {"img2img", "img2img_config"}
-CONFIGS = {"config", "pipeline", "config_snapshot"}
 OPAQUE = {"override_settings", "run_config"}
 """Words of others: nothing in them is ours to read."""
 
@@ -22,8 +21,8 @@ OPAQUE = {"override_settings", "run_config"}
 def settle(document: Document) -> tuple[Document, list[InputError]]:
     """`document` with every prompt plain and the image files that its config names as absolute paths.
 
-    Also returned is what is wrong with them: wildcards and variants in a stage's own prompts, prompts that
-    YAML reads as something else, files that do not exist.
+    Also returned is what is wrong with them: prompts that YAML reads as something else, files that do not
+    exist.
     """
     settling = _Settling(document)
     data = {key: settling.value(value, (key,)) for key, value in document.data.items()}
@@ -56,8 +55,6 @@ class _Settling:
         where = self.document.where(*path)
         if isinstance(value, str):
             self.errors += faults(value, where)
-            if _is_of_a_stage(path):
-                self.errors += unresolved(value, where)
             return value
         self.errors.append(
             InputError(f"must be text, but is read as {kind(value)}; put it in quotes.", where=where)
@@ -79,11 +76,6 @@ class _Settling:
 def _is_prompt(path: FieldPath) -> bool:
     plain_entry = len(path) == 2 and path[0] == "entries"
     return plain_entry or (path[-1] in PROMPT_FIELDS and "alwayson_scripts" not in path)
-
-
-def _is_of_a_stage(path: FieldPath) -> bool:
-    """Whether a prompt stands in a config, but not in place of an entry's own."""
-    return any(key in CONFIGS for key in path[:-1]) and path[-2] != "config_snapshot"
 
 
 def _is_image(path: FieldPath) -> bool:

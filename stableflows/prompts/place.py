@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -19,9 +20,13 @@ AROUND = 30
 class Finder:
     """Finds pieces of an entry's prompts in its file."""
 
-    def __init__(self, where: Where, texts: tuple[str, ...]) -> None:
+    def __init__(
+        self, where: Where, texts: Sequence[str], elsewhere: Mapping[str, Where] | None = None
+    ) -> None:
+        """Args: elsewhere: of texts that stand in settings, their own places."""
         self.entry = where
         self._texts = texts
+        self._elsewhere = elsewhere or {}
 
     def of(self, piece: str) -> Where:
         """The line of the first prompt of the entry that has `piece`; else that of the entry."""
@@ -39,7 +44,9 @@ class Finder:
     def _found(self, text: str, offset: int) -> tuple[Where, int]:
         """The line and column, from 1, of a character; of the text itself, if the file has it otherwise."""
         start = text.rfind("\n", 0, offset) + 1
-        own = self.entry, offset - start + 1
+        own = self._elsewhere.get(text, self.entry), offset - start + 1
+        if text in self._elsewhere:
+            return own
         if self.entry.file is None or not self.entry.line:
             return own
         lines = _lines(self.entry.file)

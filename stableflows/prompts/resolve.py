@@ -9,23 +9,25 @@ import hashlib
 import json
 import math
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import count
 from pathlib import Path
 from typing import Any
 
+from stableflows.config.layers import Layer
 from stableflows.errors import InputError, Where
 from stableflows.packs.model import Globals, PackEntry, PromptPack
 from stableflows.packs.prompts import faults
 from stableflows.prompts import sweep as sweeps
 from stableflows.prompts.model import MOST_PROMPTS, Sweep
+from stableflows.prompts.own import OwnPrompt, Place, own_prompts
 from stableflows.prompts.styles import Style, read_styles
 from stableflows.prompts.template import Template
 from stableflows.prompts.wildcards import Wildcards
 from stableflows.seeds import Draws, choose
 
-__all__ = ["Resolved", "Resolver", "told"]
+__all__ = ["Around", "Resolved", "Resolver", "told"]
 
 
 @dataclass(frozen=True)
@@ -36,6 +38,7 @@ class Resolved:
         randomizer: what was chosen, by name, and the seed of the draw; None if there was no choice.
         point: of the sweep: for each axis its fields and values.
         sweep_of: the same for all points of one sweep, and for no other.
+        own: the stages' own prompts that were drawn, by their place in the settings.
     """
 
     prompt: str
@@ -44,11 +47,28 @@ class Resolved:
     randomizer: dict[str, Any] | None = None
     point: sweeps.Point = ()
     sweep_of: str | None = None
+    own: Mapping[Place, str] = field(default_factory=dict)
 
     @property
     def settings(self) -> dict[str, Any]:
         """What the sweep sets, in the nested form."""
         return sweeps.as_settings(self.point)
+
+
+@dataclass(frozen=True)
+class Around:
+    """The settings around those of a pack, in which a stage's own prompts may stand, too.
+
+    Attributes:
+        below: the layers below the pack's.
+        above: those above the entry's.
+    """
+
+    below: Sequence[Layer] = ()
+    above: Sequence[Layer] = ()
+
+
+NOTHING = Around()
 
 
 @dataclass
@@ -74,30 +94,32 @@ class Resolver:
         self._taken: Counter[tuple[str, ...]] = Counter()
         self._numbers = count()
 
-    def count(self, pack: PromptPack, entry: PackEntry) -> int:
+    def count(self, pack: PromptPack, entry: PackEntry, around: Around = NOTHING) -> int:
         """How many prompts an entry stands for, without making any; equal texts count as often as they come.
 
         Raises:
             InputError: a name that there is not, a template that cannot be read, ...
         """
         swept = self._sweep(pack, entry)
+        own = _own(pack, entry, around, swept)
         styled = _styled(swept)
         per_style = sweeps.size(swept) // len(styled)
-        return sum(per_style * self._template(pack, entry, styles).count() for styles in styled)
+        return sum(per_style * self._template(pack, entry, styles, own).count() for styles in styled)
 
-    def resolve(self, pack: PromptPack, entry: PackEntry) -> Iterator[Resolved]:
+    def resolve(self, pack: PromptPack, entry: PackEntry, around: Around = NOTHING) -> Iterator[Resolved]:
         """The prompts that an entry stands for, one after another; no two are the same.
 
         Raises:
             InputError: as for `count`; or they are more than `MOST_PROMPTS`.
         """
         swept = self._sweep(pack, entry)
-        template = self._template(pack, entry, _styled(swept)[0])
+        own = _own(pack, entry, around, swept)
+        template = self._template(pack, entry, _styled(swept)[0], own)
         if not template.is_dynamic and not swept:
-            prompt, negative, *around = template.written
-            yield Resolved(prompt, negative, Globals(prompt=around[0], negative_prompt=around[1]))
+            prompt, negative, *globals_ = template.written
+            yield Resolved(prompt, negative, Globals(prompt=globals_[0], negative_prompt=globals_[1]))
             return
-        total = self.count(pack, entry)
+        total = self.count(pack, entry, around)
         if total > MOST_PROMPTS:
             raise InputError(
                 f"stands for {told(total)} prompts; at most {MOST_PROMPTS:,} are rendered. Give a limit: "
@@ -107,7 +129,7 @@ class Resolver:
         seed = self._seed(pack, entry)
         if any(sweeps.STYLES in group for group in swept.groups):
             for point in sweeps.points(swept):
-                styled = self._template(pack, entry, _styles_at(point))
+                styled = self._template(pack, entry, _styles_at(point), own)
                 yield from self._written(styled, pack, entry, seed, [point])
         else:
             yield from self._written(template, pack, entry, seed, list(sweeps.points(swept)))
@@ -124,8 +146,9 @@ class Resolver:
     ) -> Iterator[Resolved]:
         taken = self._taken[_slots_key(pack, template)]
         for number, written in enumerate(template.prompts(seed, taken=taken)):
-            prompt, negative, *around = written.texts
-            for fault in (fault for text in written.texts for fault in faults(text, entry.where)):
+            prompt, negative, around, negative_around = written.texts
+            every = (*written.texts, *written.own.values())
+            for fault in (fault for text in every for fault in faults(text, entry.where)):
                 raise fault
             words = [pack.pack_id, entry.name, entry.prompt, entry.negative_prompt, *map(str, entry.inputs)]
             identity = hashlib.sha256(json.dumps([*words, number]).encode()).hexdigest()[:12]
@@ -135,10 +158,11 @@ class Resolver:
                 yield Resolved(
                     prompt=prompt.strip(),
                     negative_prompt=negative.strip(),
-                    globals=Globals(prompt=around[0], negative_prompt=around[1]),
+                    globals=Globals(prompt=around, negative_prompt=negative_around),
                     randomizer={"seed": written.seed, "values": values} if values else None,
                     point=point,
                     sweep_of=identity if swept else None,
+                    own=written.own,
                 )
 
     def _sweep(self, pack: PromptPack, entry: PackEntry) -> Sweep:
@@ -158,7 +182,9 @@ class Resolver:
         )
         return choice.value
 
-    def _template(self, pack: PromptPack, entry: PackEntry, styles: Sequence[str]) -> Template:
+    def _template(
+        self, pack: PromptPack, entry: PackEntry, styles: Sequence[str], own: Sequence[OwnPrompt]
+    ) -> Template:
         prompt, negative = entry.prompt, entry.negative_prompt
         for name in (*pack.language.styles, *entry.styles, *styles):
             prompt, negative = self._style(pack, name, entry.where).apply(prompt, negative)
@@ -169,6 +195,7 @@ class Resolver:
             matrix=pack.language.matrix,
             drawing=entry.drawing or pack.language.prompts,
             negatives=pack.language.negatives,
+            own=own,
         )
 
     def _wildcards(self, pack: PromptPack) -> Wildcards:
@@ -201,6 +228,11 @@ class Resolver:
                 value=name,
             )
         return self._styles[file][name]
+
+
+def _own(pack: PromptPack, entry: PackEntry, around: Around, sweep: Sweep) -> tuple[OwnPrompt, ...]:
+    layers = (*around.below, *pack.layers, *entry.layers, *around.above)
+    return own_prompts(layers, entry.where, sweep)
 
 
 def told(number: int) -> str:

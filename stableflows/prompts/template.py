@@ -8,7 +8,7 @@ import math
 import random
 from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from stableflows.errors import InputError, Where
 from stableflows.prompts import syntax, tree
@@ -16,6 +16,7 @@ from stableflows.prompts.compile import Compiler
 from stableflows.prompts.grammar import SLOT, TemplateError, has_syntax, parse
 from stableflows.prompts.matrix import how_many, picks, spread
 from stableflows.prompts.model import MOST_PROMPTS, Drawing, Matrix, Slot
+from stableflows.prompts.own import OwnPrompt, Place
 from stableflows.prompts.place import Finder
 from stableflows.prompts.wildcards import Wildcards
 
@@ -30,11 +31,16 @@ BETWEEN = "\x01"
 
 @dataclass(frozen=True)
 class Written:
-    """One prompt, and how it came about."""
+    """One prompt, and how it came about.
+
+    Attributes:
+        own: the stages' own prompts that are not as they were written.
+    """
 
     texts: Texts
     values: dict[str, str]
     seed: int
+    own: dict[Place, str] = field(default_factory=dict)
 
 
 class Template:
@@ -54,8 +60,12 @@ class Template:
         matrix: Matrix,
         drawing: Drawing,
         negatives: Mapping[str, str],
+        own: Sequence[OwnPrompt] = (),
     ) -> None:
-        """Args: negatives: what is added to the negative prompt for a chosen value.
+        """
+        Args:
+            negatives: what is added to the negative prompt for a chosen value.
+            own: prompts of the stages' own, which are drawn with those of the entry.
 
         Raises:
             InputError: a text that cannot be read, or a name that there is not.
@@ -65,18 +75,25 @@ class Template:
         self._drawing = drawing
         self._negatives = dict(negatives)
         self._where = where
-        slots = _slots(matrix, texts)
-        replaced = tuple(_replaced(text, slots) for text in texts)
+        self._own = own
+        everything = (*texts, *(one.text for one in own))
+        slots = _slots(matrix, everything)
+        replaced = tuple(_replaced(text, slots) for text in everything)
         self.is_dynamic = drawing.mode != "off" and any(map(has_syntax, replaced))
         self.slots: tuple[Slot, ...] = ()
         if self.is_dynamic:
             values = {slot.name: slot.values for slot, _ in slots}
-            self._compiler = Compiler(wildcards, values, Finder(where, replaced))
+            self._compiler = Compiler(wildcards, values, self._finder(replaced))
             self._body = self._compiler.texts(self._parsed(replaced, wildcards), BETWEEN)
             self.slots = tuple(slot for slot, _ in slots if slot.name in self._compiler.slots)
             self._nodes = [[self._compiler.slot_value(value) for value in slot.values] for slot in self.slots]
             for slot in self.slots:
                 self._negatives |= slot.negatives
+
+    def _finder(self, texts: Sequence[str]) -> Finder:
+        first = len(self.written)
+        elsewhere = {text: one.where for text, one in zip(texts[first:], self._own, strict=True)}
+        return Finder(self._where, texts, elsewhere)
 
     def _parsed(self, texts: Sequence[str], wildcards: Wildcards) -> list[syntax.Syntax]:
         read: list[syntax.Syntax] = []
@@ -85,7 +102,7 @@ class Template:
                 exists = lambda name: bool(wildcards.find(name))  # noqa: E731
                 read.append(parse(text, exists=exists) if has_syntax(text) else syntax.Text(text))
             except TemplateError as error:
-                finder = Finder(self._where, self.written)
+                finder = self._finder(texts)
                 raise finder.error(error.message, text, error.offset) from None
         return read
 
@@ -176,7 +193,8 @@ class Template:
             for digits in self._picks(sizes, seed, taken):
                 raw = [slot.values[index] for slot, index in zip(self.slots, digits, strict=True)]
                 for text, state, drawn in self._outcomes(self._bound(digits), seed, digits, seen):
-                    yield Written(self._texts(text, [*raw, *state.picked], state), _values(state), drawn)
+                    texts, own = self._texts(text, [*raw, *state.picked], state)
+                    yield Written(texts, _values(state), drawn, own)
         except tree.TooLarge as error:
             raise InputError(f"{error}.", where=self._where) from None
 
@@ -214,11 +232,14 @@ class Template:
         source = random.Random(seed)  # noqa: S311 (chooses prompts)
         return tree.State(source, turn, self._is_combining, trials=trials)
 
-    def _texts(self, text: str, chosen: Sequence[str], state: tree.State) -> Texts:
-        prompt, negative, around, negative_around = text.split(BETWEEN)
+    def _texts(self, text: str, chosen: Sequence[str], state: tree.State) -> tuple[Texts, dict[Place, str]]:
+        prompt, negative, around, negative_around, *own = text.split(BETWEEN)
         options = dict.fromkeys([*chosen, *(value for _, value in state.chosen)])
         added = [self._negatives[each] for each in options if self._negatives.get(each)]
-        return prompt, ", ".join(filter(None, [negative, *dict.fromkeys(added)])), around, negative_around
+        negative = ", ".join(filter(None, [negative, *dict.fromkeys(added)]))
+        drawn = {one.place: found.strip() for one, found in zip(self._own, own, strict=True)}
+        changed = {one.place: drawn[one.place] for one in self._own if drawn[one.place] != one.text}
+        return (prompt, negative, around, negative_around), changed
 
 
 def _values(state: tree.State) -> dict[str, str]:
@@ -238,7 +259,7 @@ def _derived(seed: int, digits: tuple[int, ...], turn: int) -> int:
     return int.from_bytes(hashlib.sha256(json.dumps([seed, digits, turn]).encode()).digest()[:4], "big")
 
 
-def _slots(matrix: Matrix, texts: Texts) -> list[tuple[Slot, str | None]]:
+def _slots(matrix: Matrix, texts: Sequence[str]) -> list[tuple[Slot, str | None]]:
     """Every slot, and those of search and replace with what they stand in place of."""
     if not matrix.enabled:
         return []

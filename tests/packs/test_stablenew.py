@@ -160,11 +160,11 @@ def test_what_is_no_companion(write: Write, data: Any) -> None:
         ('{"txt2img": {"steps": 3}', ["p.json:1: is not valid JSON: expecting ',' delimiter."]),
         ('{"txt2img":\n["steps"]}', ["p.json:1: txt2img: must be a mapping."]),
         (
-            '{"adetailer": {"adetailer_model": "x.pt",\n"adetailer_prompt": "a [[face]]"}}',
+            '{"adetailer": {"adetailer_model": "x.pt",\n"adetailer_prompt": "a <embedding:x:0.8>"}}',
             [
                 (
-                    "p.json:2: adetailer.adetailer_prompt: '[[face]]' is a matrix slot, which is not "
-                    "resolved in a stage's own prompt; to weaken a word, write (word:0.83)."
+                    "p.json:2: adetailer.adetailer_prompt: '<embedding:x:0.8>': the weight of an embedding "
+                    "stands outside: (<embedding:x>:0.8)."
                 )
             ],
         ),

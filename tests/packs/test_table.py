@@ -140,15 +140,6 @@ def test_what_a_column_is(write: Write, header: str, cell: str, path: tuple[str,
             ],
         ),
         ('prompt,name\na,"b\nc"\n', ["p.csv:2: name: must be a single line without control characters."]),
-        (
-            "prompt,hires.prompt\na,b __c__\n",
-            [
-                (
-                    "p.csv:2: txt2img.hires.prompt: '__c__' is a wildcard, "
-                    "which is not resolved in a stage's own prompt."
-                )
-            ],
-        ),
         ("inputs\nnone.png\n", ["p.csv:2: inputs: there is no file none.png. The folder FOLDER has: p.csv"]),
     ],
 )
