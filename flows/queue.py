@@ -140,8 +140,7 @@ def retry(run: str, /, *, out: Path = Path("outputs"), now: bool = False) -> int
             _say(line)
         prepared = load(request)
         assert prepared.continued  # noqa: S101 (a retry continues a run)
-        with prepared.continued.folder.held():
-            pass  # refused while it runs
+        prepared.continued.folder.refuse_if_held()
         request = RenderRequest(
             retry=prepared.continued.plan.run_id,
             title=prepared.job.name,

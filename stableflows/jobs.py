@@ -203,6 +203,7 @@ def find_run(root: Path, name: str) -> history.HistoryLine:
     """The run of that id, beginning of an id, or folder name.
 
     Raises:
+        RunInProgressError: it is not in the history yet, because it still renders.
         InputError: there is none, or several.
     """
     lines = [line for line in history.read(root) if line.result]
@@ -210,9 +211,19 @@ def find_run(root: Path, name: str) -> history.HistoryLine:
     found = found or [line for line in lines if line.run_id.startswith(name) and len(name) >= FEWEST_LETTERS]
     if len(found) == 1:
         return found[0]
+    if not found:
+        _refuse_running(root, name)
     known = [line.run_id for line in found or lines]
     what = f"{name!r} is the beginning of several runs'" if found else f"there is no run {name!r} in {root}."
     raise InputError(what, allowed=known, value=name)
+
+
+def _refuse_running(root: Path, name: str) -> None:
+    for lock in root.glob("*/running.lock"):
+        folder = RunFolder(root, lock.parent.name)
+        by_id = len(name) >= FEWEST_LETTERS and folder.plan_file.exists()
+        if name == folder.name or (by_id and folder.plan().run_id.startswith(name)):
+            folder.refuse_if_held()
 
 
 def _folder_of(root: Path, name: str) -> str:

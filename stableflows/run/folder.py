@@ -9,6 +9,7 @@ from itertools import count
 from pathlib import Path, PurePosixPath
 from typing import Any
 
+from filelock import FileLock
 from pydantic import BaseModel, ValidationError
 
 from stableflows.errors import InputError, StableflowsError
@@ -111,9 +112,7 @@ class RunFolder:
         Raises:
             RunInProgressError: another process does.
         """
-        lock = try_lock(self.lock_file)
-        if lock is None:
-            raise RunInProgressError(f"the run in {self.path} is being rendered by another process now.")
+        lock = self._lock()
         try:
             yield
         except OSError:
@@ -123,6 +122,16 @@ class RunFolder:
             unlock(lock)
             raise
         unlock(lock)
+
+    def refuse_if_held(self) -> None:
+        """Raises: RunInProgressError: a process renders into it. What a killed one left, stays."""
+        self._lock().release()
+
+    def _lock(self) -> FileLock:
+        lock = try_lock(self.lock_file)
+        if lock is None:
+            raise RunInProgressError(f"the run in {self.path} is being rendered by another process now.")
+        return lock
 
     def begin_again(self) -> None:
         """Put away what the run's last process left; only for who holds the folder."""

@@ -37,7 +37,9 @@ def test_events_of_two_jobs_come_in_order_and_the_queue_is_empty_once(queue: Que
                 on_queue_empty=hear_empty,
             )
         )
-        await asyncio.sleep(2)  # until it is connected
+        await asyncio.sleep(4)  # until it is connected, and has been told what was before
+        heard.clear()
+        empty.clear()
         await queue_api.pause()
         await queue_api.enqueue(job("one", 1, 1), out=queue.out, server=sandbox.url)
         await queue_api.enqueue(job("two", 1, 1), out=queue.out, server=sandbox.url)

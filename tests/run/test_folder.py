@@ -11,8 +11,9 @@ import pytest
 from pydantic import ValidationError
 
 from stableflows.errors import InputError, StableflowsError
+from stableflows.jobs import find_run
 from stableflows.results import CallRecord
-from stableflows.run.folder import RunFolder
+from stableflows.run.folder import RunFolder, RunInProgressError
 from stableflows.stages import StageType
 from stableflows.store import Store
 from tests.run.samples import NOW, RUN_ID, Sample, png
@@ -42,7 +43,7 @@ CREATOR = """
 import sys
 from datetime import datetime
 from pathlib import Path
-from stableflows.run.folder import RunFolder
+from stableflows.run.folder import RunFolder, RunInProgressError
 print("ready", flush=True)
 sys.stdin.readline()
 for _ in range(20):
@@ -164,3 +165,17 @@ def test_partial_files_are_discarded(sample: Sample) -> None:
     sample.folder.discard_partial_files()
     assert not any(partial.exists() for partial in left)
     assert image.exists()
+
+
+def test_a_run_that_renders_now_is_not_in_the_history_and_is_known_all_the_same(sample: Sample) -> None:
+    sample.add("a cat")
+    sample.write_plan()
+    folder = sample.folder
+    with folder.held():
+        for name in (folder.name, folder.plan().run_id[:6]):
+            with pytest.raises(RunInProgressError, match="is being rendered by another process now"):
+                find_run(folder.root, name)
+    folder.lock_file.touch()  # what a kill leaves
+    with pytest.raises(InputError, match="there is no run"):
+        find_run(folder.root, folder.name)
+    assert folder.lock_file.exists(), "by which the next to start finds the run"
