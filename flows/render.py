@@ -17,6 +17,7 @@ from typing import Any
 
 from prefect import Task, flow, get_run_logger
 from prefect.client.schemas.objects import State
+from prefect.context import FlowRunContext
 from prefect.runtime import deployment, flow_run
 from prefect.states import Cancelled, Completed, Failed
 
@@ -149,7 +150,8 @@ class _Run:
             except Exception as fault:
                 close(self.facts, error=fault)
                 raise
-            self.runner = None  # it holds every entry, and the close needs the room for what came of them
+            if self.runner is not None:
+                self.runner.let_go()  # the close needs the room for what came of the entries
             ending = close(self.facts, error=error, cancelled=self.cancel.is_set(), result=result)
             await self._report(ending)
         return ending
@@ -345,6 +347,7 @@ class _Run:
             state: State[Any] = await stage(self.runner, call, before, return_state=True)
         finally:
             self.runner.door.step_out(call.call_id)  # also if Prefect never came to run the task
+            _forget_results()
         attempts = self.runner.attempts.get(call.call_id, 1)
         if state.is_cancelled():
             self.book.call_cancelled(call, attempts=attempts)
@@ -379,6 +382,13 @@ class _Run:
             self.reporter.say(
                 f"Warning: the server's options could not be put back: {error} The next run does it."
             )
+
+
+def _forget_results() -> None:
+    """Prefect keeps, for the whole flow, a state for each part of each result, to find what a task continues
+    when it is passed on. No task of ours is passed a result as it was: 5 kB a call are held for nothing."""
+    if context := FlowRunContext.get():
+        context.run_results.clear()
 
 
 def _ends_the_run(error: BaseException) -> StableflowsError | None:

@@ -149,7 +149,7 @@ class RunBook:
                 stage_type=call.stage_type,
                 index=call.index,
                 status=status,
-                started=self._started[call.call_id],
+                started=self._started.pop(call.call_id),
                 attempts=attempts,
                 **fields,
             )

@@ -76,7 +76,9 @@ def close(
         OSError: the history cannot be written.
     """
     composed = manifest.compose(facts.folder) if facts.folder is not None else None
-    result = composed.result if composed else result
+    if composed is not None:
+        result = composed.result
+        facts.job = composed.plan.job  # the same once more: of ten thousand entries, one is enough
     cancelled = cancelled or bool(facts.stopped and result and result.unfinished)
     status = _status(error, cancelled, result)
     message = str(error) or type(error).__name__ if error else _failed(result)

@@ -5,13 +5,14 @@ Source (pack files) --read_job--> Job --expand--> Entry...
 
 from __future__ import annotations
 
+import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from stableflows.config import ADetailerConfig, Txt2ImgConfig
+from stableflows.config import ADetailerConfig, PipelineConfig, Txt2ImgConfig
 from stableflows.config.generation import Sampling
 from stableflows.config.layers import Layer, merge, merge_values
 from stableflows.embeddings import bare_embeddings
@@ -135,10 +136,11 @@ def expand(job: Job, *, images: InputImages, draw: Draw, places: Sequence[Places
     _refuse_too_many(len(job.packs), "entries")
     errors: list[InputError] = []
     entries: list[Entry] = []
+    planned = _Planned(job)
     for index in range(len(job.packs)):
         at = places[index] if places else Places(Where(field=f"packs.{index}"))
         try:
-            entries.append(_expand_one(job, index, images=images, draw=draw, places=at))
+            entries.append(_expand_one(job, index, planned, images=images, draw=draw, places=at))
         except InvalidInputs as error:
             errors += error.errors
         except InputError as error:
@@ -179,12 +181,32 @@ def _entries(source: Source) -> Iterator[tuple[PromptPack, PackEntry]]:
             yield pack, entry
 
 
-def _expand_one(job: Job, index: int, *, images: InputImages, draw: Draw, places: Places) -> Entry:
+class _Planned:
+    """The config and plan of a job's entries. Those with the same settings share them: to make them takes
+    most of the time in which a large job is read."""
+
+    def __init__(self, job: Job) -> None:
+        self._job = job
+        self._known: dict[str, tuple[PipelineConfig, StageExecutionPlan]] = {}
+
+    def of(self, item: JobItem) -> tuple[PipelineConfig, StageExecutionPlan]:
+        """Raises: InputError: they make no plan."""
+        with_inputs = bool(item.entry.inputs)
+        settings = json.dumps([with_inputs, item.config_snapshot], sort_keys=True)
+        if settings not in self._known:
+            config = merge(_stack(self._job, item))
+            finished = self._job.run_config.prompt_source == "image" and with_inputs
+            plan = StageSequencer().build_plan(config, of_finished_images=finished)
+            self._known[settings] = config, plan
+        return self._known[settings]
+
+
+def _expand_one(
+    job: Job, index: int, planned: _Planned, *, images: InputImages, draw: Draw, places: Places
+) -> Entry:
     item = job.packs[index]
-    config = merge(_stack(job, item))
+    config, plan = planned.of(item)
     inputs = tuple(images[reference.removeprefix(REFERENCE)] for reference in item.entry.inputs)
-    finished = job.run_config.prompt_source == "image" and bool(inputs)
-    plan = StageSequencer().build_plan(config, of_finished_images=finished)
     _refuse_unrenderable(plan, item, inputs, places.entry)
     content = (*_words(item.entry), *(image.sha256 for image in inputs))
 

@@ -6,9 +6,9 @@ import hashlib
 import json
 from typing import Annotated, Any, Literal
 
-from pydantic import AliasChoices, BaseModel, ConfigDict, Field, JsonValue, ValidationError, model_validator
+from pydantic import AliasChoices, ConfigDict, Field, JsonValue, ValidationError, model_validator
 
-from stableflows.config.base import Strict
+from stableflows.config.base import Many, Strict
 from stableflows.config.generation import Seed
 from stableflows.config.layers import Layer, explain
 from stableflows.errors import InvalidInputs
@@ -111,7 +111,7 @@ class EntrySpec(Strict):
     sweep: SweepPoint | None = None
 
 
-class JobItem(BaseModel):
+class JobItem(Many):
     """One entry of a pack in a job."""
 
     model_config = ConfigDict(frozen=True, extra="forbid", populate_by_name=True)

@@ -6,8 +6,9 @@ import re
 from enum import StrEnum
 from typing import Annotated, Any
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic import AfterValidator, ConfigDict, Field
 
+from stableflows.config.base import Many
 from stableflows.stages import StageType
 
 __all__ = [
@@ -22,7 +23,7 @@ __all__ = [
 ]
 
 
-class Record(BaseModel):
+class Record(Many):
     """Frozen; fields that a later version adds are kept out of an older reader's way."""
 
     model_config = ConfigDict(frozen=True, extra="ignore", allow_inf_nan=False)

@@ -116,6 +116,12 @@ class StageRunner:
         """As it was when the run started, and what its answers have told since."""
         return self.identity.server
 
+    def let_go(self) -> None:
+        """No further call comes: drop the entries. Timers of the last requests keep the tasks' contexts, and
+        these this runner."""
+        self.identity.entries = ()
+        del self.time
+
     async def run(self, call: StageCall, before: ImageRecord | None) -> StageOutput:
         """Take a call from the store, or send it, verify the answer and put its images on disk.
 

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from enum import StrEnum
 from typing import Any
 
-from pydantic import BaseModel, ConfigDict, SerializeAsAny, computed_field
+from pydantic import ConfigDict, SerializeAsAny, computed_field
 
-from stableflows.config.base import Strict
+from stableflows.config.base import Many, Strict
 from stableflows.config.generation import GenerationConfig, Txt2ImgConfig
 
 __all__ = ["StageExecution", "StageExecutionPlan", "StageType"]
@@ -26,7 +26,7 @@ class StageType(StrEnum):
 GENERATION = frozenset({StageType.TXT2IMG, StageType.IMG2IMG})
 
 
-class StageExecution(BaseModel):
+class StageExecution(Many):
     """One stage of a plan, with its whole configuration: nothing is left to be inherited.
 
     Hires and refiner are metadata of the txt2img stage, read from its config; they are never stages.
@@ -109,7 +109,7 @@ class StageExecution(BaseModel):
         return self.stage_type is StageType.ADETAILER
 
 
-class StageExecutionPlan(BaseModel):
+class StageExecutionPlan(Many):
     """The stages of one entry in the order in which they run. Iterating it gives its stages."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")

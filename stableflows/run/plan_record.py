@@ -8,8 +8,9 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, JsonValue, model_validator
+from pydantic import ConfigDict, Field, JsonValue, model_validator
 
+from stableflows.config.base import Many
 from stableflows.job import Job
 from stableflows.seeds import SeedChoice
 from stableflows.stages import StageType
@@ -24,7 +25,7 @@ __all__ = [
 ]
 
 
-class _Frozen(BaseModel):
+class _Frozen(Many):
     model_config = ConfigDict(frozen=True, extra="forbid")
 
 
@@ -57,7 +58,7 @@ class InputRecord(_Frozen):
     height: int | None = None
 
 
-class PlannedStage(BaseModel):
+class PlannedStage(Many):
     """A `StageExecution`, dumped in JSON mode. Its config stays a mapping, so that a run of an older
     version can still be read."""
 
