@@ -77,7 +77,7 @@ class Queue:
         with temporary_settings({PREFECT_API_URL: self.url}):
             return asyncio.run(done())
 
-    def api(self, path: str, body: dict[str, Any] | None = None) -> Any:
+    def api(self, path: str, body: dict[str, Any] | list[Any] | None = None) -> Any:
         """An answer of the Prefect API: GET, or POST with a body; asked again while its database is busy."""
         import httpx
 
@@ -89,7 +89,7 @@ class Queue:
                 break
             time.sleep(pause)
         answer.raise_for_status()
-        return answer.json()
+        return answer.json() if answer.content else None
 
     def state(self, flow_run_id: object) -> str:
         name: str = self.api(f"/flow_runs/{flow_run_id}")["state"]["name"]
