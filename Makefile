@@ -2,7 +2,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 
-.PHONY: demo up down test test-queue faults bench check lock clean
+.PHONY: demo up down test faults bench check lock clean
 
 demo: .venv/ready
 	$(BIN)/python -m flows.run packs/demo.yaml --server sandbox
@@ -14,11 +14,7 @@ down: .venv/ready
 	$(BIN)/python -m flows.down
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 2 --dist loadfile
-
-# The queue, with a real Prefect server and worker: minutes, one test after the other.
-test-queue: .venv/ready
-	$(BIN)/python -m pytest tests/queue -m queue --timeout 600
+	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
 
 # Some 20 minutes: processes are killed, servers die and lie, and nothing may be lost or rendered twice.
 faults: .venv/ready

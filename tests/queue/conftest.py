@@ -104,13 +104,6 @@ class Queue:
         return history.read(self.out)
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """What needs a queue of its own takes minutes: `make test-queue`."""
-    for item in items:
-        if "queue" in getattr(item, "fixturenames", ()):
-            item.add_marker(pytest.mark.queue)
-
-
 @pytest.fixture(scope="session")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     """The PREFECT_HOME of a queue that is up; it is taken down at the end, and must leave nothing."""

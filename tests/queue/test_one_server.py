@@ -7,6 +7,7 @@ import subprocess
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Any
 
@@ -100,6 +101,9 @@ def test_cancelled_at_prefect_while_it_renders_and_while_it_waits(queue: Queue, 
     queue.is_in(waits.flow_run_id, "Cancelled")
     cancel_at_prefect(queue, renders)
     queue.is_in(renders.flow_run_id, "Cancelled")
+    states = queue.api(f"/flow_run_states/?flow_run_id={renders.flow_run_id}")
+    at = {state["type"]: datetime.fromisoformat(state["timestamp"]) for state in states}
+    assert at["CANCELLED"] - at["CANCELLING"] < timedelta(seconds=10), "as docs/queue.md promises"
     assert any(request.path == "/sdapi/v1/interrupt" for request in sandbox.log)
     [line] = eventually(lambda: history.read(queue.out))
     assert line.status == "CANCELLED"
