@@ -13,7 +13,7 @@ from itertools import count
 
 from stableflows.errors import InputError
 from stableflows.prompts import syntax, tree
-from stableflows.prompts.grammar import TemplateError, has_syntax, parse
+from stableflows.prompts.grammar import TemplateError, has_syntax
 from stableflows.prompts.place import Finder
 from stableflows.prompts.wildcards import Value, Wildcards
 
@@ -23,6 +23,9 @@ MAX_NODES = 50_000
 """Nodes of one prompt, wildcards with syntax in their values included."""
 MAX_PATHS = 1_000
 """Names that one wildcard with choices in its name can have."""
+
+OPEN_MARKS = ("__", "${", "[[")
+"""A wildcard without these in its values is the same wherever it stands: nothing in it has a name."""
 
 
 @dataclass(eq=False)
@@ -75,7 +78,6 @@ class Compiler:
         self._nodes = 0
         self._compiled: dict[tuple[object, ...], tree.Node] = {}
         self._kept: list[_Scope] = []
-        self._read: dict[str, syntax.Syntax] = {}
 
     def texts(self, texts: Sequence[syntax.Syntax], separator: str) -> tree.Node:
         """Texts that are drawn together: a variable set in one is known in all.
@@ -110,12 +112,11 @@ class Compiler:
         """Text that comes from elsewhere than a prompt."""
         if not has_syntax(text):
             return tree.Literal(text)
-        if text not in self._read:
-            try:
-                self._read[text] = parse(text, exists=lambda name: bool(self._wildcards.find(name)))
-            except TemplateError as error:
-                raise InputError(f"{of}: {error}.", where=self._places.entry) from None
-        return self._node(self._read[text], scope)
+        try:
+            read = self._wildcards.parsed(text)
+        except TemplateError as error:
+            raise InputError(f"{of}: {error}.", where=self._places.entry) from None
+        return self._node(read, scope)
 
     def _node(self, part: syntax.Syntax, scope: _Scope) -> tree.Node:  # noqa: PLR0911 (a kind each)
         self._nodes += 1
@@ -251,6 +252,9 @@ class Compiler:
         return tree.ByPath(self._node(part.path, replace(scope, numbered=True)), table)
 
     def _named_wildcard(self, name: str, scope: _Scope, pick: syntax.Pick) -> tree.Node:
+        closed = (name, scope.numbered, pick)
+        if closed in self._wildcards.closed:
+            return self._wildcards.closed[closed]
         scoped = sorted((each, id(variable)) for each, variable in scope.variables.items())
         known = (name, scope.numbered, scope.inlined, pick, *scoped)
         if known not in self._compiled:
@@ -265,6 +269,8 @@ class Compiler:
             self._nodes += len(options) // 10
             choice = tree.Choice(list(options.values()), pick.low, pick.high, pick.separator, pick.method)
             self._compiled[known] = tree.Named(name, choice)
+            if not any(mark in text for text in options for mark in OPEN_MARKS):
+                self._wildcards.closed[closed] = self._compiled[known]
         return self._compiled[known]
 
     def _values(self, name: str, scope: _Scope) -> Iterator[tuple[str, Value]]:

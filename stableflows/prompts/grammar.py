@@ -105,7 +105,10 @@ def _parser() -> Callable[[str], object]:
         from dynamicprompts.parser.config import default_parser_config
         from dynamicprompts.parser.parse import get_cached_parser, parse
 
-        get_cached_parser(default_parser_config)
+        parser = get_cached_parser(default_parser_config)
+    # It looks for comments before each of its words, which takes two thirds of its time. Here none is left.
+    for element in parser.visit_all():
+        element.ignoreExprs = []
     return parse
 
 

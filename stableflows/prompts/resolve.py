@@ -119,7 +119,9 @@ class Resolver:
             prompt, negative, *globals_ = template.written
             yield Resolved(prompt, negative, Globals(prompt=globals_[0], negative_prompt=globals_[1]))
             return
-        total = self.count(pack, entry, around)
+        # A template is costly to read; only styles that are swept make several.
+        several = any(sweeps.STYLES in group for group in swept.groups)
+        total = self.count(pack, entry, around) if several else template.count() * sweeps.size(swept)
         if total > MOST_PROMPTS:
             raise InputError(
                 f"stands for {told(total)} prompts; at most {MOST_PROMPTS:,} are rendered. Give a limit: "
@@ -127,7 +129,7 @@ class Resolver:
                 where=entry.where,
             )
         seed = self._seed(pack, entry)
-        if any(sweeps.STYLES in group for group in swept.groups):
+        if several:
             for point in sweeps.points(swept):
                 styled = self._template(pack, entry, _styles_at(point), own)
                 yield from self._written(styled, pack, entry, seed, [point])

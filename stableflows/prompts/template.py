@@ -99,8 +99,7 @@ class Template:
         read: list[syntax.Syntax] = []
         for text in texts:
             try:
-                exists = lambda name: bool(wildcards.find(name))  # noqa: E731
-                read.append(parse(text, exists=exists) if has_syntax(text) else syntax.Text(text))
+                read.append(parse(text, exists=wildcards.has) if has_syntax(text) else syntax.Text(text))
             except TemplateError as error:
                 finder = self._finder(texts)
                 raise finder.error(error.message, text, error.offset) from None

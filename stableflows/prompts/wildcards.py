@@ -19,6 +19,9 @@ from pathlib import Path
 from stableflows.errors import InputError, InvalidInputs, Where, nearest
 from stableflows.packs.document import read_document
 from stableflows.packs.files import read_text
+from stableflows.prompts import tree
+from stableflows.prompts.grammar import parse
+from stableflows.prompts.syntax import Pick, Syntax
 
 __all__ = ["Value", "Wildcards"]
 
@@ -51,13 +54,19 @@ class _Folder:
 
 
 class Wildcards:
-    """The wildcards of some folders; a name that is in several is taken from the first."""
+    """The wildcards of some folders; a name that is in several is taken from the first.
+
+    Attributes:
+        closed: those that were compiled and are the same in every prompt.
+    """
 
     def __init__(self, folders: Sequence[Path]) -> None:
         self.folders = tuple(folders)
         self._read: list[_Folder] | None = None
         self._values: dict[str, tuple[Value, ...]] = {}
         self._found: dict[str, list[str]] = {}
+        self._parsed: dict[str, Syntax] = {}
+        self.closed: dict[tuple[str, bool, Pick], tree.Node] = {}
 
     def names(self) -> list[str]:
         """Every name."""
@@ -101,6 +110,20 @@ class Wildcards:
                 raise InputError(f"the wildcard __{name}__ has no values.", where=where)
             self._values[name] = tuple(Value(text, weight) for text, weight in weights.items())
         return self._values[name]
+
+    def parsed(self, text: str) -> Syntax:
+        """What a value with syntax in it says; read once, for reading is what takes the longest.
+
+        Raises:
+            TemplateError: it cannot be read.
+        """
+        if text not in self._parsed:
+            self._parsed[text] = parse(text, exists=self.has)
+        return self._parsed[text]
+
+    def has(self, name: str) -> bool:
+        """Whether there is a wildcard of that name or pattern."""
+        return bool(self.find(name))
 
     def missing(self, pattern: str, where: Where) -> InputError:
         """Why there is no such wildcard: where it was looked for, and which names are near."""

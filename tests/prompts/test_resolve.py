@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
+from dataclasses import replace
 from typing import Any
 
 import pytest
 
 from stableflows.errors import InputError
 from stableflows.packs.model import Globals, PackEntry, PromptPack
+from stableflows.prompts import grammar
 from stableflows.prompts.model import MOST_PROMPTS, Language
 from stableflows.prompts.resolve import Resolver
 from stableflows.request import RenderRequest, prepare, prepare_job
@@ -280,3 +282,21 @@ def test_entries_of_a_job_are_bounded_together(words: Words) -> None:
     language = Language.model_validate({"prompts": {"mode": "combinatorial"}})
     pack = PromptPack("p", "p", (PackEntry(TEN * 5), PackEntry("x" + TEN * 5)), language=language)
     assert [Resolver().count(pack, entry) for entry in pack.entries] == [10**5, 10**5]
+
+
+def test_a_wildcard_is_read_once_for_all_entries(words: Words, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Reading is what takes the longest: a pack of thousands of entries would take minutes."""
+    words.write("wildcards/place.txt", "\n".join(f"place {number} {{dim|bright}}" for number in range(30)))
+    parsed: list[str] = []
+
+    def counting(text: str, **given: Any) -> Any:
+        parsed.append(text)
+        return grammar.parse(text, **given)
+
+    for module in ("wildcards", "template"):
+        monkeypatch.setattr(f"stableflows.prompts.{module}.parse", counting)
+    pack = words.pack("__place__")
+    entries = [replace(pack.entries[0], prompt=f"house {number}, __place__") for number in range(10)]
+    resolver = Resolver()
+    assert len([each for entry in entries for each in resolver.resolve(pack, entry)]) == 10
+    assert len(parsed) == len(set(parsed)) == 40
