@@ -53,7 +53,7 @@ from stableflows.store import Store
 from stableflows.timekeeping import Timekeeper
 from stableflows.waiting import WaitCancelled
 from stableflows.webui.client import WebUIClient
-from tasks.around import PreflightTarget, preflight, report
+from tasks.around import PreflightTarget, ReportSubject, preflight, report
 from tasks.stages import STAGE_TASKS
 
 __all__ = ["render"]
@@ -173,7 +173,7 @@ class _Run:
         self.book.log.emit(
             Event.RUN_COMPLETE, status=ending.status, failed=done.failed, images=done.image_count
         )
-        await report(done, ending.folder.gallery_file)
+        await report(ReportSubject(done, ending.folder.gallery_file))
 
     async def _render(self, prepared: Prepared, folder_lock: AsyncExitStack) -> BatchResult | None:
         """What is to be done of a job, at its server; a result only where there is no folder to compose it

@@ -20,7 +20,7 @@ from stableflows.server_state import ServerState
 from stableflows.waiting import WaitCancelled, unless_cancelled
 from stableflows.webui.client import WebUIClient
 
-__all__ = ["PreflightTarget", "preflight", "report"]
+__all__ = ["PreflightTarget", "ReportSubject", "preflight", "report"]
 
 
 class PreflightTarget:
@@ -56,12 +56,21 @@ async def preflight(target: PreflightTarget) -> ServerState | State[None]:
         return Cancelled(message="Cancelled before the first request.")
 
 
+class ReportSubject:
+    """What is reported. A plain class, as above: through ten thousand results Prefect walks for seconds."""
+
+    def __init__(self, result: BatchResult, gallery: Path) -> None:
+        self.result = result
+        self.gallery = gallery
+
+
 @task(name="report", task_run_name="report", cache_policy=NO_CACHE, persist_result=False)
-async def report(result: BatchResult, gallery: Path) -> None:
+async def report(subject: ReportSubject) -> None:
     """Two artifacts of the flow run: a contact sheet, and a table of the entries with their errors."""
+    result = subject.result
     done = sum(entry.status is EntryStatus.OK for entry in result.results)
     description = f"{done} of {result.total_entries} entries, {result.image_count} images"
-    sheet = await asyncio.to_thread(contact_sheet, result, gallery)
+    sheet = await asyncio.to_thread(contact_sheet, result, subject.gallery)
     await acreate_markdown_artifact(key="stableflows-report", description=description, markdown=sheet)
     await acreate_table_artifact(
         key="stableflows-results", description=description, table=results_table(result)
