@@ -17,9 +17,14 @@ from typing import Any
 
 from stableflows.errors import InputError, Where
 
-__all__ = ["REFERENCE", "InputImage", "InputImages", "bind_images", "with_images"]
+__all__ = ["REFERENCE", "SCRIPTS", "InputImage", "InputImages", "bind_images", "with_files", "with_images"]
 
 REFERENCE = "sha256:"
+_REFERENCE = re.compile(f"{REFERENCE}([0-9a-f]{{64}})")
+IMAGES = frozenset({"init_images", "mask", "image"})
+"""Fields of a request that hold images; an always-on script may have them anywhere but in its texts."""
+SCRIPTS = "alwayson_scripts"
+TEXTS = frozenset({"prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt"})
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 MAX_PIXELS = 178_000_000
 """Larger inputs are refused; the WebUI itself would not survive them, and Pillow refuses 178,956,971."""
@@ -136,7 +141,11 @@ def _too_large(file: Path, what: str) -> str:
 
 def bind_images(config: Any, read: Callable[[str], InputImage]) -> Any:
     """A nested config with its image files replaced by references: the mask of img2img, and every
-    {"image_file": PATH} inside alwayson_scripts."""
+    {"image_file": PATH} inside alwayson_scripts.
+
+    Raises:
+        InputError: a text of a script looks like a reference.
+    """
     if not isinstance(config, Mapping):
         return config
     bound = dict(config)
@@ -157,18 +166,51 @@ def _bind(value: Any, read: Callable[[str], InputImage]) -> Any:
     if isinstance(value, Mapping):
         if set(value) == {"image_file"} and isinstance(value["image_file"], str):
             return read(value["image_file"]).reference
-        return {key: _bind(one, read) for key, one in value.items()}
+        return {key: one if key in TEXTS else _bind(one, read) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_bind(one, read) for one in value]
+    if isinstance(value, str) and _REFERENCE.fullmatch(value):
+        raise InputError(
+            f"{value[:20]}... in an always-on script would be taken for an image; name a file: "
+            "{image_file: PATH}."
+        )
     return value
 
 
-def with_images(value: Any, load: Callable[[str], str]) -> Any:
-    """A request body with each reference to an image replaced by what `load` gives for its SHA-256."""
-    if isinstance(value, str) and value.startswith(REFERENCE) and len(value) == len(REFERENCE) + 64:
-        return load(value.removeprefix(REFERENCE))
+def with_images(body: Mapping[str, Any], load: Callable[[str], str]) -> dict[str, Any]:
+    """A request body with each reference to an image replaced by what `load` gives for its SHA-256.
+
+    What stands where an image stands is one: a prompt may look like a reference, too.
+    """
+    return {
+        key: _replaced(value, load) if key in IMAGES or key == SCRIPTS else value
+        for key, value in body.items()
+    }
+
+
+def with_files(config: Mapping[str, Any], file_of: Callable[[str], str]) -> dict[str, Any]:
+    """The opposite of `bind_images`: a nested config with the files that `file_of` gives for each SHA-256."""
+
+    def script_file(sha256: str) -> Any:
+        return {"image_file": file_of(sha256)}
+
+    found = dict(config)
+    for stage, settings in config.items():
+        if not isinstance(settings, Mapping):
+            continue
+        found[stage] = dict(settings)
+        if stage == "img2img" and settings.get("mask"):
+            found[stage]["mask"] = _replaced(settings["mask"], file_of)
+        if settings.get(SCRIPTS):
+            found[stage][SCRIPTS] = _replaced(settings[SCRIPTS], script_file)
+    return found
+
+
+def _replaced(value: Any, by: Callable[[str], Any]) -> Any:
+    if isinstance(value, str) and (named := _REFERENCE.fullmatch(value)):
+        return by(named[1])
     if isinstance(value, Mapping):
-        return {key: with_images(one, load) for key, one in value.items()}
+        return {key: one if key in TEXTS else _replaced(one, by) for key, one in value.items()}
     if isinstance(value, list | tuple):
-        return [with_images(one, load) for one in value]
+        return [_replaced(one, by) for one in value]
     return value

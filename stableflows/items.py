@@ -12,7 +12,7 @@ from typing import Any
 from stableflows.config import PipelineConfig
 from stableflows.config.layers import Layer, merge, merge_values, written_at
 from stableflows.errors import InputError, Places, Where
-from stableflows.inputs import InputImage, InputImages, bind_images
+from stableflows.inputs import SCRIPTS, InputImage, InputImages, bind_images
 from stableflows.job import EntrySpec, JobItem, RunConfig, SweepPoint
 from stableflows.packs.files import full_path
 from stableflows.packs.model import PackEntry, PromptPack, Source
@@ -152,7 +152,10 @@ def bound_layer(layer: Layer, images: InputImages) -> Layer:
         where = layer.where(())
         return images.add(full_path(path, base=folder, where=where), where)
 
-    return layer.with_values(bind_images(layer.values, read))
+    try:
+        return layer.with_values(bind_images(layer.values, read))
+    except InputError as error:
+        raise error if str(error.where) else placed(error, layer.where((SCRIPTS,))) from None
 
 
 def _check(config: PipelineConfig, where: Where, *, of_finished_images: bool) -> None:

@@ -16,7 +16,7 @@ from stableflows.entries import with_loras
 from stableflows.errors import InputError, Where
 from stableflows.images.recipe import AS_IT_STANDS
 from stableflows.images.sampling import sampled_stages, sampling_of
-from stableflows.inputs import REFERENCE
+from stableflows.inputs import with_files
 from stableflows.packs.model import PackEntry, PromptPack, Source
 from stableflows.results import ImageRecord
 from stableflows.run.chains import chains_of, latest
@@ -211,9 +211,7 @@ def _continued(
 def _settings(folder: RunFolder, plan: PlanRecord, number: int, entry: PlannedEntry) -> dict[str, Any]:
     """All that the job said of the entry, and over it what its stages came to; no other stage runs."""
     job = plan.job
-    resolved = {
-        stage.config_key: _unbound(_without_none(stage.config), folder.root) for stage in entry.stages
-    }
+    resolved = {stage.config_key: _without_none(stage.config) for stage in entry.stages}
     toggles = {stage.value: {"enabled": stage.value in resolved} for stage in StageType}
     layers = [
         Layer(job.pipeline),
@@ -221,7 +219,10 @@ def _settings(folder: RunFolder, plan: PlanRecord, number: int, entry: PlannedEn
         Layer(job.run_config.settings()),
         Layer(job.settings),
     ]
-    return merge_values([Layer(_unbound(merge_values(layers), folder.root)), Layer(toggles), Layer(resolved)])
+    return with_files(
+        merge_values([Layer(merge_values(layers)), Layer(toggles), Layer(resolved)]),
+        lambda sha256: str(_kept_input(folder.root, sha256)),
+    )
 
 
 def _as_pack(plan: PlanRecord, pick: Pick, layer: Mapping[str, Any], inputs: tuple[Path, ...]) -> PromptPack:
@@ -258,19 +259,3 @@ def _kept_input(root: Path, sha256: str) -> Path:
     for file in folder.glob(f"{sha256}.*"):
         return file
     raise InputError(f"the run's input image {sha256[:12]} is no longer in {folder}.")
-
-
-def _unbound(config: Any, root: Path) -> Any:
-    """A config with its references to images replaced by their files, as a pack names them."""
-
-    def walk(value: Any, path: tuple[str, ...]) -> Any:
-        if isinstance(value, Mapping):
-            return {key: walk(one, (*path, key)) for key, one in value.items()}
-        if isinstance(value, list | tuple):
-            return [walk(one, path) for one in value]
-        if isinstance(value, str) and value.startswith(REFERENCE):
-            file = str(_kept_input(root, value.removeprefix(REFERENCE)))
-            return {"image_file": file} if "alwayson_scripts" in path else file
-        return value
-
-    return walk(config, ())

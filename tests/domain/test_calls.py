@@ -16,8 +16,9 @@ from hypothesis import strategies as st
 from PIL import Image
 
 from stableflows.calls import FirstSeeds, StageCall, next_request
+from stableflows.errors import InputError
 from stableflows.executor import execute
-from stableflows.inputs import with_images
+from stableflows.inputs import with_files, with_images
 from stableflows.keys import KeyContext, call_key
 from stableflows.payload import SourceImage, Texts
 from stableflows.request import Prepared, RenderRequest, prepare
@@ -340,9 +341,25 @@ def test_references_are_replaced_wherever_they_stand() -> None:
         "mask": "aa",
         "alwayson_scripts": {"C": {"args": [{"image": "aa"}]}},
     }
-    assert with_images({"prompt": "sha256: a cat"}, lambda _: pytest.fail("called")) == {
-        "prompt": "sha256: a cat"
-    }
+
+
+def test_a_prompt_that_looks_like_a_reference_is_a_prompt() -> None:
+    text = "sha256:" + "a" * 64
+    detailer = {"ADetailer": {"args": [True, {"ad_prompt": text}]}}
+    body = {"prompt": text, "hr_prompt": text, "styles": [text], "alwayson_scripts": detailer}
+    assert with_images(body, lambda _: pytest.fail("called")) == body
+    config = {"txt2img": {"prompt": text, "alwayson_scripts": detailer}}
+    assert with_files(config, lambda _: pytest.fail("called")) == config
+
+
+def test_a_script_cannot_say_a_reference_itself(tmp_path: Path) -> None:
+    pack = tmp_path / "p.yaml"
+    pack.write_text(
+        "config: {txt2img: {alwayson_scripts: {ControlNet: {args: [{image: 'sha256:" + "a" * 64 + "'}]}}}}\n"
+        "entries: [a cat]\n"
+    )
+    with pytest.raises(InputError, match=r"p.yaml.*would be taken for an image; name a file"):
+        prepare(RenderRequest(packs=(str(pack),)))
 
 
 def test_images_of_scripts_are_taken_up_by_content(tmp_path: Path) -> None:
