@@ -8,7 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Awaitable, Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -135,9 +135,12 @@ def queue(home: Path, tmp_path: Path) -> Iterator[Queue]:
     """The queue, with an output root of this test; nothing may be left in it by the test before."""
     from flows.up_state import running
 
+    queue = Queue(home, "", tmp_path / "out")
+    if running(home) is None:  # a test that failed may have left it down
+        assert queue.command("up").returncode == 0
     state = running(home)
     assert state
-    queue = Queue(home, state.url, tmp_path / "out")
+    queue = replace(queue, url=state.url)
     with pytest.MonkeyPatch.context() as patch:
         patch.setenv("PREFECT_HOME", str(home))
         patch.delenv("STABLEFLOWS_SERVER", raising=False)

@@ -16,13 +16,13 @@ from flows.queue_runs import Priority, put_in
 from flows.reconcile import ATTEMPTS, HANDLED
 from flows.up_state import running
 from stableflows.request import RenderRequest
-from stableflows.sandbox import Sandbox
+from stableflows.sandbox import Fault, Sandbox
 from tests.queue.conftest import Queue, eventually, job, processes_of, prompts
 
 pytestmark = pytest.mark.timeout(400)
 
 
-def start(queue: Queue, sandbox: Sandbox, name: str, entries: int = 5) -> QueuedJob:
+def start(queue: Queue, sandbox: Sandbox, name: str, entries: int = 8) -> QueuedJob:
     """Queue a job, and return when its second picture has been asked for."""
     queued = queue.do(lambda: queue_api.enqueue(job(name, entries), out=queue.out, server=sandbox.url))
     eventually(lambda: len(sandbox.generating()) >= 2)
@@ -114,6 +114,7 @@ def test_everything_is_killed_and_started_again(queue: Queue, sandbox: Sandbox, 
 
 def test_down_puts_back_what_renders_and_up_goes_on(queue: Queue, sandbox: Sandbox, home: Path) -> None:
     """Nothing is left running meanwhile; what was rendered is not asked for again."""
+    sandbox.arm(Fault(kind="hang", at=3))  # until it is interrupted
     queued = start(queue, sandbox, "stopped")
     down = queue.command("down")
     assert down.returncode == 0, down.stderr
