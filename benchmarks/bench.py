@@ -52,6 +52,7 @@ class Bench:
 
     Attributes:
         prefect_url: of the Prefect server that all share.
+        failed: cases that could not be measured, and why.
     """
 
     folder: Path
@@ -59,6 +60,7 @@ class Bench:
     sizes: Sizes
     figures: list[Figure] = field(default_factory=list)
     walls: list[Wall] = field(default_factory=list)
+    failed: list[str] = field(default_factory=list)
     _numbers: Any = field(default_factory=lambda: count(1))
 
     def say(self, line: str) -> None:

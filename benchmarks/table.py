@@ -54,13 +54,27 @@ class Wall:
     loads: int | None = None
 
 
-def tables(figures: Sequence[Figure], walls: Sequence[Wall], *, load: str, took: float) -> str:
-    """Both tables as Markdown, with the machine, the date and the versions."""
+def tables(
+    figures: Sequence[Figure],
+    walls: Sequence[Wall],
+    *,
+    load: str,
+    took: float,
+    failed: Sequence[str] = (),
+) -> str:
+    """Both tables as Markdown, with the machine, the date and the versions.
+
+    Args:
+        load: of the machine, in words.
+        took: seconds of the whole measuring.
+        failed: what could not be measured.
+    """
     when = f"{datetime.now(UTC):%Y-%m-%d %H:%M} UTC"
     versions = ", ".join(f"{name} {version(name)}" for name in NAMED)
     lines = [
         f"{when}, {_machine()}; load average {load}; all of it took {took / 60:.0f} minutes.",
         f"Python {platform.python_version()}, {versions}.",
+        *([f"**Not measured:** {', '.join(failed)}."] if failed else []),
         "",
         "| measured | figure | goal: at most | met |",
         "|---|---|---|---|",

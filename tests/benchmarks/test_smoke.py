@@ -5,10 +5,12 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Iterator
+from contextlib import nullcontext
 from pathlib import Path
 
 import pytest
 
+from benchmarks import __main__ as command
 from benchmarks.__main__ import CASES
 from benchmarks.bench import SMALL, Bench
 from benchmarks.servers import prefect_server
@@ -58,6 +60,30 @@ def test_a_case_yields_its_rows(bench: Bench, case: str) -> None:
     assert all(math.isfinite(figure.value) for figure in found)
     text = tables(bench.figures, bench.walls, load="0.0", took=60)
     assert all(figure.shown in text for figure in found)
+
+
+def test_a_part_is_not_written_as_the_whole(capsys: pytest.CaptureFixture[str]) -> None:
+    assert command.main("fast", write=True) == command.main(small=True, write=True) == 2
+    assert capsys.readouterr().err.count("--write") == 2
+
+
+def test_a_case_that_fails_costs_no_other(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    def breaks(_bench: Bench) -> None:
+        raise RuntimeError("the peer is gone")
+
+    def works(into: Bench) -> None:
+        into.figure("what works", 1.0, 2.0)
+
+    monkeypatch.setattr(command, "prefect_server", lambda _home: nullcontext("http://127.0.0.1:9"))
+    for name, case in {"fast": breaks, "hits": works}.items():
+        monkeypatch.setitem(CASES, name, case)
+    assert command.main("fast", "hits") == 1
+    said = capsys.readouterr()
+    assert "**Not measured:** fast (RuntimeError)." in said.out
+    assert "| what works | 1.00 | 2 | yes |" in said.out
+    assert "the peer is gone" in said.err
 
 
 def test_the_page_keeps_what_stands_around_the_tables(tmp_path: Path) -> None:
