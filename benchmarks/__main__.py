@@ -16,6 +16,7 @@ from benchmarks.bench import SMALL, Bench, Sizes
 from benchmarks.costs import hits, many_entries, own_cost
 from benchmarks.estimates import estimates
 from benchmarks.feed import alternating, fast_model, usual_model
+from benchmarks.queue import queued
 from benchmarks.servers import prefect_server
 from benchmarks.starting import commands, start_up, start_up_alone
 from benchmarks.table import page_with, tables
@@ -31,6 +32,7 @@ CASES: dict[str, Callable[[Bench], None]] = {
     "commands": commands,
     "hits": hits,
     "estimates": estimates,
+    "queue": queued,
 }
 PAGE = Path(__file__).parents[1] / "docs" / "benchmarks.md"
 
@@ -42,8 +44,8 @@ def main(*cases: str, small: bool = False, write: bool = False) -> int:
     """Measure, and print the tables.
 
     Args:
-        cases: some of fast, usual, alternating, cost, many, starts, starts-alone, commands, hits, estimates;
-            left out, all.
+        cases: some of fast, usual, alternating, cost, many, starts, starts-alone, commands, hits, estimates
+            and queue; left out, all.
         small: tiny counts: every row works, and says nothing.
         write: write the tables into docs/benchmarks.md; of all cases, at their size.
     """

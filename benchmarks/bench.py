@@ -30,6 +30,7 @@ class Sizes:
     planned: int = 1_000
     hits: int = 200
     learnt: int = 12
+    queued: int = 10
 
 
 SMALL = Sizes(
@@ -42,6 +43,7 @@ SMALL = Sizes(
     planned=20,
     hits=5,
     learnt=2,
+    queued=1,
 )
 """Enough to see that every row works."""
 

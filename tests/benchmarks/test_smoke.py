@@ -30,6 +30,7 @@ ROWS = {
     "commands": 2,
     "hits": 4,
     "estimates": 1,
+    "queue": 2,
 }
 """How many figures each case yields."""
 EVERY = "STABLEFLOWS_EVERY_BENCHMARK"
