@@ -95,6 +95,7 @@ class Card:
 
     Attributes:
         ratio: width to height of the frames, if there are several.
+        drawn: what was chosen for its wildcards, slots, variables and swept settings.
         facts: (name, value) pairs of its details.
         infotexts: what the server wrote into its finished images.
     """
@@ -105,6 +106,7 @@ class Card:
     prompt: str
     negative_prompt: str
     settings: str
+    drawn: str
     status: str
     status_word: str
     error: str
@@ -208,6 +210,7 @@ def _card(
         prompt=entry.prompt if name else "",
         negative_prompt=entry.negative_prompt,
         settings=stage_settings(entry.stages[0]) if entry.stages else "",
+        drawn=_drawn(entry),
         status=result.status.value,
         status_word=STATUS_WORDS[result.status],
         error=result.error or "",
@@ -217,6 +220,13 @@ def _card(
         warnings=tuple(result.result["warnings"]),
         unverified=tuple(result.result["unverified"]),
         infotexts=tuple(chain.final.infotext for chain in chains if chain.final and chain.final.infotext),
+    )
+
+
+def _drawn(entry: PlannedEntry) -> str:
+    values = (entry.randomizer or {}).get("values")
+    return (
+        " · ".join(f"{name}: {value}" for name, value in values.items()) if isinstance(values, dict) else ""
     )
 
 

@@ -295,6 +295,22 @@ def test_images_are_numbered_as_finish_counts(page: Page, sample: Sample) -> Non
     assert page.run(caption).startswith("seed 11")
 
 
+def test_a_card_shows_what_was_drawn_and_is_found_by_it(page: Page, sample: Sample) -> None:
+    for prompt, values in (("a cat at dawn", {"hour": "dawn", "steps": 20}), ("a dog at dusk", None)):
+        sample.add(prompt)
+        randomizer = {"seed": 5, "values": values} if values else None
+        sample.entries[-1] = sample.entries[-1].model_copy(update={"randomizer": randomizer})
+    sample.write_plan()
+    for number in (1, 2):
+        sample.finish(f"{number:04}/txt2img/0", draw)
+    write(compose(sample.folder), status=RunStatus.COMPLETED, duration=1)
+    page.open(sample.folder.gallery_file)
+    drawn = page.run("return [...document.querySelectorAll('.drawn')].map((e) => e.textContent)")
+    assert drawn == ["hour: dawn · steps: 20"]
+    page.driver.find_element(By.ID, "text").send_keys("hour:")
+    assert shown_entries(page) == ["a cat at dawn"]
+
+
 def test_grids_stand_above_the_entries(page: Page, sample: Sample) -> None:
     calls = [sample.add("a cat", name="Cat & <b>dog</b>", seed=seed)[0] for seed in (1, 2)]
     for number, entry in enumerate(sample.entries):
