@@ -230,12 +230,12 @@ def _encoded(text: str) -> bytes:
     return text.encode("utf-8", "backslashreplace")
 
 
-def append_line(path: Path, text: str, *, lock: bool, sync: bool = True) -> None:
+def append_line(path: Path, text: str | Iterable[str], *, lock: bool, sync: bool = True) -> None:
     """Append one line and sync it.
 
     Args:
         path: a file in an existing folder; it is created if it is not there.
-        text: the line, without its end.
+        text: the line, without its end; in pieces, as those of `line_pieces`, where it is very long.
         lock: hold an operating-system lock (beside the file, `<name>.lock`; it dies with its holder)
             meanwhile, for a file to which several processes append.
         sync: without it a kill of the process loses nothing either, but a power cut may.
@@ -244,14 +244,16 @@ def append_line(path: Path, text: str, *, lock: bool, sync: bool = True) -> None
         ValueError: `text` is more than one line.
         OSError: as the system says; a part of the line may be there, which readers skip.
     """
-    if "\n" in text:
+    if isinstance(text, str) and "\n" in text:
         raise ValueError("one line at a time")
     with _locked(path.with_name(f"{path.name}.lock")) if lock else nullcontext():
         is_new = not path.exists()
         with path.open("a+b") as file:
             failpoint(f"before-line-of-{path.name}")
-            line = _encoded(text) + b"\n"
-            file.write(b"\n" + line if _ends_torn(file) else line)
+            if _ends_torn(file):
+                file.write(b"\n")
+            file.writelines(map(_encoded, [text] if isinstance(text, str) else text))
+            file.write(b"\n")
             file.flush()
             if sync:
                 os.fsync(file.fileno())

@@ -48,7 +48,7 @@ def append(root: Path, line: HistoryLine) -> None:
     Raises:
         OSError: as the system says.
     """
-    append_line(history_file(root), "".join(line_pieces(line)), lock=True)
+    append_line(history_file(root), line_pieces(line), lock=True)
 
 
 def read(root: Path) -> list[HistoryLine]:
