@@ -14,9 +14,9 @@ from stableflows.lint.finding import Finding, Report, Rule, Severity, of_error, 
 from stableflows.lint.prompts import faults_of
 from stableflows.lint.settings import Written, idle_settings
 from stableflows.packs import read_sources
-from stableflows.packs.files import find_files, read_text
+from stableflows.packs.files import read_text
 from stableflows.packs.model import PackEntry, PromptPack, Source
-from stableflows.packs.sources import READERS
+from stableflows.packs.sources import READERS, pack_files
 from stableflows.prompts.model import MOST_PROMPTS
 from stableflows.prompts.resolve import Around, Resolver, told
 from stableflows.sequencer import StageSequencer
@@ -31,14 +31,14 @@ LINES_OF_AN_ENTRY = 40
 def lint(name: str | Path) -> Report:
     """All that is to be said of the file, or the files, of this name or pattern."""
     try:
-        files = find_files(name, suffixes=READERS)
+        files, left_out = pack_files(name)
         for file in files:
             read_text(file)
             if file.suffix.lower() not in READERS:
                 read_sources([file])
     except InputError as error:
         return Report(findings=tuple(of_error(error, Rule.UNREADABLE)), readable=False)
-    findings = [finding for file in files for finding in _lint(file)]
+    findings = [*map(of_remark, left_out), *(finding for file in files for finding in _lint(file))]
     unique = dict.fromkeys(findings)
     return Report(findings=tuple(sorted(unique, key=lambda each: (each.file, each.line or 0))))
 

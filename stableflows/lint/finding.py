@@ -42,6 +42,7 @@ class Rule(StrEnum):
     LITERAL_LINE = "literal-line"
     DUPLICATE = "duplicate"
     REPEATED_FILE = "repeated-file"
+    LEFT_OUT = "left-out"
     NO_EFFECT = "no-effect"
     HIRES_THEN_UPSCALE = "hires-then-upscale"
     LONG_PROMPT = "long-prompt"
@@ -114,8 +115,8 @@ def of_error(error: InputError, rule: Rule = Rule.INVALID) -> list[Finding]:
     return [Finding.at(error.where, rule, Severity.ERROR, error.message, mend)]
 
 
-SEVERE = {Rule.LEAKING_NEGATIVE: Severity.ERROR}
-"""What a reader only warns of, since the format has it so, and a linter calls by its name."""
+SEVERE = {Rule.LEAKING_NEGATIVE: Severity.ERROR, Rule.LEFT_OUT: Severity.NOTICE}
+"""What a linter calls by its name, where a reader only warns."""
 
 
 def of_remark(remark: str) -> Finding:

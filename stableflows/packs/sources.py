@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
@@ -21,7 +22,39 @@ from stableflows.packs.table import read_csv, read_tsv
 from stableflows.packs.text_pack import read_text_pack
 from stableflows.packs.yaml_pack import read_pack
 
-__all__ = ["READERS", "free_text", "read_sources"]
+__all__ = ["READERS", "free_text", "pack_files", "read_sources"]
+
+
+def pack_files(
+    pattern: str | Path, *, base: Path | None = None, where: Where | None = None
+) -> tuple[list[Path], list[Remark]]:
+    """The packs of that name or pattern, and a word on each file that a pattern matches and that is none.
+
+    Raises:
+        InputError: there is none.
+    """
+    files = find_files(pattern, base=base, where=where, suffixes=READERS)
+    if not glob.has_magic(str(pattern)):
+        return files, []
+    others = {file: why for file in files if (why := _no_pack(file)) is not None}
+    packs = [file for file in files if file not in others]
+    told = [Remark(f"{why}, and left out", "left-out", Where(file)) for file, why in others.items() if why]
+    return (packs, told) if packs else (files, [])
+
+
+def _no_pack(file: Path) -> str | None:
+    """Why a file is no pack, if it is none; "" for one that is read with its pack."""
+    suffix = file.suffix.lower()
+    if suffix not in READERS:
+        return "is no pack"
+    if file.name.lower() == "styles.csv":
+        return "is a file of styles"
+    if suffix == ".json" and file.with_suffix(".txt").is_file():
+        try:
+            return "" if is_companion(read_document(file)) else None
+        except InputError:
+            return None  # It is told when it is read.
+    return None
 
 
 def _read_structured(file: Path) -> Source | JobFile:
@@ -91,7 +124,11 @@ def read_sources(arguments: Sequence[str | Path]) -> Source:
     return replace(
         whole,
         packs=tuple(pack for source in sources for pack in source.packs),
-        warnings=(*(each for source in sources for each in source.warnings), *reading.repeated()),
+        warnings=(
+            *(each for source in sources for each in source.warnings),
+            *reading.left_out,
+            *reading.repeated(),
+        ),
     )
 
 
@@ -122,12 +159,15 @@ class _Reading:
     def __init__(self) -> None:
         self.errors: list[InputError] = []
         self.standing_alone: list[Path] = []
+        self.left_out: list[Remark] = []
         self._times: Counter[Path] = Counter()
 
     def find(self, pattern: str | Path, base: Path | None = None, where: Where | None = None) -> list[Path]:
         """The files of that name or pattern; none, and an error, if there are none."""
         try:
-            return find_files(pattern, base=base, where=where, suffixes=READERS)
+            files, left_out = pack_files(pattern, base=base, where=where)
+            self.left_out += left_out
+            return files
         except InputError as error:
             self.errors.append(error)
             return []

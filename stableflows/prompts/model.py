@@ -46,6 +46,11 @@ class Drawing(Strict):
     """Left out: follows from the job's seed and the entry's prompts. -1: drawn anew when a pack is read."""
 
 
+def _text(value: Any) -> Any:
+    """A number that stands where a text does, as YAML reads `[1, 2]`."""
+    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else value
+
+
 class Slot(Strict):
     """A name that stands in prompts as `[[name]]`, and what can stand there."""
 
@@ -69,8 +74,9 @@ class Slot(Strict):
             next(iter(each.items())) if isinstance(each, Mapping) and len(each) == 1 else (each, None)
             for each in written
         ]
-        negatives = {value: negative for value, negative in pairs if isinstance(value, str) and negative}
-        return {**data, "values": [value for value, _ in pairs], "negatives": negatives}
+        texts = [(_text(value), negative) for value, negative in pairs]
+        negatives = {value: negative for value, negative in texts if isinstance(value, str) and negative}
+        return {**data, "values": [value for value, _ in texts], "negatives": negatives}
 
 
 class Replace(Strict):

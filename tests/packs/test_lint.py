@@ -10,6 +10,7 @@ import pytest
 
 from stableflows.lint import Severity, lint
 from stableflows.lint.finding import Rule
+from stableflows.packs import read_sources
 from tests.packs.conftest import Write
 
 PACKS = Path(__file__).parents[2] / "packs"
@@ -253,3 +254,21 @@ def test_the_docs_name_every_rule() -> None:
     rows = re.findall(r"^\| `([\w-]+)` \| (\w+) \|", page, re.MULTILINE)
     assert {rule for rule, _ in rows} == {rule.value for rule in Rule}
     assert {severity for _, severity in rows} == {severity.value for severity in Severity}
+
+
+def test_a_pattern_leaves_out_what_is_no_pack(write: Write) -> None:
+    """`packs/*` is what one types; what lies there beside the packs is no error."""
+    file = write("a.txt", "a boat\n")
+    write("a.json", '{"txt2img": {"steps": 9}}')
+    write("styles.csv", "name,prompt,negative_prompt\nink,ink drawing,\n")
+    write("notes.md", "notes")
+    report = lint(file.parent / "*")
+    assert report.readable
+    told = [(Path(each.file).name, each.rule, each.severity.value) for each in report.findings]
+    assert told == [("notes.md", "left-out", "notice"), ("styles.csv", "left-out", "notice")]
+    source = read_sources([str(file.parent / "*")])
+    assert [pack.file for pack in source.packs] == [file]
+    assert [str(each).split(": ", 1)[1] for each in source.warnings] == [
+        "is no pack, and left out.", "is a file of styles, and left out.",
+    ]  # fmt: skip
+    assert not lint(file.parent / "notes.md").readable

@@ -300,3 +300,8 @@ def test_a_wildcard_is_read_once_for_all_entries(words: Words, monkeypatch: pyte
     resolver = Resolver()
     assert len([each for entry in entries for each in resolver.resolve(pack, entry)]) == 10
     assert len(parsed) == len(set(parsed)) == 40
+
+
+def test_numbers_are_values_of_a_slot(words: Words) -> None:
+    """As YAML reads them without quotes."""
+    assert words.prompts("(a:[[n]])", matrix={"slots": {"n": [1, 2.5]}}) == ["(a:1)", "(a:2.5)"]
