@@ -237,6 +237,7 @@ class _Run:
         )
         check: Task[Any, Any] = preflight
         state: State[Any] = await check(target, return_state=True)
+        target.entries = ()  # timers of its requests keep the task's context, and that the target
         if state.is_cancelled():
             raise WaitCancelled
         server: ServerState = await state.aresult()
