@@ -5,18 +5,19 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from stableflows.config.layers import merge
-from stableflows.errors import InputError, InvalidInputs
+from stableflows.errors import InputError, InvalidInputs, Where
 from stableflows.lint import lint
 from stableflows.packs import read_sources
 from stableflows.packs.a1111 import TAGS
 from stableflows.packs.files import MAX_BYTES
 from stableflows.packs.native import as_native, native_yaml
+from stableflows.packs.prompts import faults
 from stableflows.packs.sources import READERS
-from tests.packs.test_properties import relaxed
+from tests.packs.test_properties import relaxed, syntax
 
 WORDS = (
     *(f"--{tag} " for tag in TAGS), "true ", "30 ", "-1 ", "nan ", "1e999 ", "9" * 400 + " ", "'", '"', "\\",
@@ -29,6 +30,7 @@ WORDS = (
 words = st.lists(st.sampled_from(WORDS), max_size=40).map("".join)
 contents = st.one_of(
     words.map(lambda text: text.encode("utf-8", "surrogatepass")),
+    syntax.map(lambda text: text.encode("utf-8", "surrogatepass")),
     st.text(max_size=200).map(lambda text: text.encode("utf-8", "surrogatepass")),
     st.binary(max_size=200),
 )
@@ -36,7 +38,7 @@ contents = st.one_of(
 
 @pytest.mark.parametrize("ending", list(READERS))
 @given(content=contents)
-@relaxed
+@settings(relaxed, max_examples=200)
 def test_any_content_under_any_ending(tmp_path: Path, ending: str, content: bytes) -> None:
     file = tmp_path / f"p{ending}"
     file.write_bytes(content)
@@ -49,6 +51,9 @@ def test_any_content_under_any_ending(tmp_path: Path, ending: str, content: byte
         assert pack.entries
         for entry in pack.entries:
             assert entry.prompt or entry.inputs
+            assert entry.prompt == entry.prompt.strip()
+            assert "\ufeff" not in entry.prompt
+            assert list(faults(entry.prompt, Where())) == []
             assert entry.where.line
             try:
                 merge([*pack.layers, *entry.layers])
