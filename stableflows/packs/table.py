@@ -154,7 +154,8 @@ class _Table:
         where = Where(self.file, row.line)
         if len(row.cells) != len(paths):
             columns = f"{len(paths)} columns ({', '.join(header.cells)})"
-            message = f"has {len(row.cells)} cells, but there are {columns}; {self.advice}."
+            told = "1 cell" if len(row.cells) == 1 else f"{len(row.cells)} cells"
+            message = f"has {told}, but there are {columns}; {self.advice}."
             self.errors.append(InputError(message, where=where))
             return None
         filled = [(path, cell) for path, cell in zip(paths, row.cells, strict=True) if cell]

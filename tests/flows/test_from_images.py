@@ -14,12 +14,14 @@ from PIL.PngImagePlugin import PngInfo
 
 from flows import finish, reprocess
 from stableflows.errors import ExitCode
-from stableflows.sandbox import LoggedRequest, Sandbox, run_sandbox
+from stableflows.sandbox import Catalog, LoggedRequest, Sandbox, SandboxSettings, run_sandbox
 from tests.flows import ran
 from tests.flows.conftest import RunningServer
 from tests.flows.ran import Ran, inputs_of, run_command, stage_of
 
 pytestmark = pytest.mark.xdist_group("from-images")
+
+SMALL = ("--set", "txt2img.width=64", "--set", "txt2img.height=64", "--set", "txt2img.steps=2")
 
 PACK = """
 id: sailors
@@ -409,3 +411,41 @@ def test_a_keeper_from_a_batch_is_continued_as_it_is(at: At) -> None:
     assert inputs_of(requests[0])[0] in {hashlib.sha256(data).hexdigest() for data in picked.values()}
     assert str(requests[1].body["seed"]) == seeds[7] == done.table[0]["seed"]
     assert requests[1].body["prompt"] == "portrait of a captain"
+
+
+def test_a_checkpoint_is_what_its_file_holds(at: At) -> None:
+    """Renamed on the server it makes the same picture; where its name is another file's, nothing is sent."""
+    first = at.run("--prompt", "a sailor", "--set", "checkpoint=sandbox_portrait_v2", *SMALL)
+    assert first.code == ExitCode.OK, first.err
+    [image] = at.copies(first)
+    base, portrait, *others = Catalog().checkpoints
+    renamed = portrait.model_copy(update={"name": "portrait_final"})
+    replaced = base.model_copy(update={"name": portrait.name})
+    for files, code in (((base, renamed), ExitCode.OK), ((base, replaced), ExitCode.BAD_INPUT)):
+        catalog = Catalog(checkpoints=(*files, *others))
+        with run_sandbox(SandboxSettings(knows_hashes=True), catalog=catalog) as sandbox:
+            there = At(sandbox, at.prefect, at.folder / files[1].name)
+            again = there.run("--from", image)
+            assert again.code == code, again.err
+            assert len(there.sent()) == (code == ExitCode.OK)
+        if code == ExitCode.OK:
+            [made] = there.copies(again)
+            assert Image.open(made).tobytes() == Image.open(image).tobytes()
+        else:
+            assert f"has the hash {base.sha256[:10]}, so it is another file" in again.out
+            assert portrait.sha256[:10] in again.out
+
+
+def test_a_keeper_is_not_drawn_again_with_another_file(at: At) -> None:
+    """The picture that was picked would be another."""
+    draft = at.run("--prompt", "a sailor", "--set", "checkpoint=sandbox_portrait_v2", *SMALL)
+    assert draft.code == ExitCode.OK, draft.err
+    base, portrait, *_ = Catalog().checkpoints
+    replaced = base.model_copy(update={"name": portrait.name})
+    settings = SandboxSettings(knows_hashes=True)
+    with run_sandbox(settings, catalog=Catalog(checkpoints=(base, replaced))) as sandbox:
+        there = At(sandbox, at.prefect, at.folder)
+        refused = there.command(finish, "last", "--pick", "1", "--stages", "upscale")
+        assert there.sent() == []
+    assert refused.code == ExitCode.BAD_INPUT
+    assert "so it is another file" in refused.out

@@ -111,7 +111,7 @@ def test_what_a_column_is(write: Write, header: str, cell: str, path: tuple[str,
             "prompt,steps\na\na,1\na,b,3\n",
             [
                 (
-                    "p.csv:2: has 1 cells, but there are 2 columns (prompt, steps); "
+                    "p.csv:2: has 1 cell, but there are 2 columns (prompt, steps); "
                     "a cell with ',' in it must be in quotes."
                 ),
                 (
