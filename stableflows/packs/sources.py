@@ -47,7 +47,7 @@ def _no_pack(file: Path) -> str | None:
     suffix = file.suffix.lower()
     if suffix not in READERS:
         return "is no pack"
-    if file.name.lower() == "styles.csv":
+    if file.name.lower() == STYLES:
         return "is a file of styles"
     if suffix == ".json" and file.with_suffix(".txt").is_file():
         try:
@@ -81,6 +81,9 @@ def _read_text(file: Path) -> Source:
     """Block text; or, if a tag of AUTOMATIC1111's script stands in it, that script's lines."""
     return read_a1111(file) if has_tags(read_text(file)) else read_text_pack(file)
 
+
+STYLES = "styles.csv"
+"""By its name no pack, though it reads like one."""
 
 READERS: dict[str, Callable[[Path], Source | JobFile]] = {
     ".yaml": _read_structured,
@@ -215,6 +218,11 @@ class _Reading:
                 ending = f"that end with {file.suffix}" if file.suffix else "without an ending"
                 raise InputError(
                     f"files {ending} are not read; packs end with {', '.join(READERS)}.", where=Where(file)
+                )
+            if file.name.lower() == STYLES:
+                raise InputError(
+                    "is a file of styles, no pack; a pack beside it takes them with `styles: [NAME]`.",
+                    where=Where(file),
                 )
             read = reader(file)
         except InputError as error:

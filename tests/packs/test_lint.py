@@ -272,3 +272,5 @@ def test_a_pattern_leaves_out_what_is_no_pack(write: Write) -> None:
         "is no pack, and left out.", "is a file of styles, and left out.",
     ]  # fmt: skip
     assert not lint(file.parent / "notes.md").readable
+    [named] = lint(file.parent / "styles.csv").findings
+    assert named.message.startswith("is a file of styles, no pack")
