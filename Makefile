@@ -14,7 +14,7 @@ down: .venv/ready
 	$(BIN)/python -m flows.down
 
 test: .venv/ready
-	$(BIN)/python -m pytest -n 3 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
 # Some 20 minutes: processes are killed, servers die and lie, and nothing may be lost or rendered twice.
 faults: .venv/ready
