@@ -1,4 +1,4 @@
-"""One queue for all tests of a worker: `stableflows up` with a home of its own, and a slow sandbox beside it."""
+"""A queue for all tests of a worker: `stableflows up` with a home of its own, and a slow sandbox beside it."""
 
 from __future__ import annotations
 
