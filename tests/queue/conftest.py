@@ -1,4 +1,4 @@
-"""A queue for all tests of a worker: `stableflows up` with a home of its own, and a slow sandbox beside it."""
+"""A queue for all tests of a worker: `stableflows up` with a home of its own, and a slow sandbox."""
 
 from __future__ import annotations
 
