@@ -235,7 +235,7 @@ class ServerState:
         self.changes.unsure()
         return replace(
             self,
-            names=names,
+            names=names.expecting(self.names.asked),
             pixel_options=pixel_options(options, self.capabilities.family),
             hashes=networks | listed_hashes(names),
         )

@@ -96,6 +96,8 @@ class ServerNames:
     scripts: tuple[ScriptInfo, ...] = ()
     options: Mapping[str, Any] = field(default_factory=dict)
     """The server's options when the lists were read."""
+    asked: tuple[str, ...] = ()
+    """Checkpoints by the names that a job gives them (`expecting`)."""
 
     def find(self, kind: NameKind, name: str) -> Found | NotFound:
         """Looks a name up as the server would, or, where the server would guess, as it should.
@@ -189,6 +191,7 @@ class ServerNames:
     def expecting(self, asked: Iterable[str]) -> ServerNames:
         """These names, with the hashes that are asked for of checkpoints of which the server knows none yet:
         what an answer reports is compared with them."""
+        asked = tuple(asked)
         wanted: dict[str, str] = {}
         for named in filter(None, map(NAMED_WITH_HASH.fullmatch, asked)):
             model = self.checkpoint(named[0])
@@ -198,7 +201,7 @@ class ServerNames:
             model.model_copy(update={"hash": wanted[model.title]}) if model.title in wanted else model
             for model in self.checkpoints
         )
-        return replace(self, checkpoints=tuple(listed)) if wanted else self
+        return replace(self, checkpoints=tuple(listed), asked=asked)
 
     def _listed(self, name: str) -> Checkpoint | None:
         for model in self.checkpoints:

@@ -88,9 +88,10 @@ async def test_another_file_of_that_name_is_told_with_both_hashes(knowing: Sandb
     assert "c0ffee9999" in str(refused.value)
 
 
+@pytest.mark.parametrize("restarted", [False, True])
 @pytest.mark.parametrize(("name", "got"), [(NAMED, []), ("mine [c0ffee9999]", ["mine [c0ffee1111]"])])
 async def test_where_the_server_lists_no_hash_its_answer_is_compared(
-    name: str, got: list[str], tmp_path: Path
+    name: str, got: list[str], restarted: bool, tmp_path: Path
 ) -> None:
     with run_sandbox(SandboxSettings(), catalog=Catalog(checkpoints=(OTHER, MINE))) as sandbox:
         (asked,) = job(name, width=64, height=64, steps=1)
@@ -99,8 +100,12 @@ async def test_where_the_server_lists_no_hash_its_answer_is_compared(
         assert request.body["override_settings"]["sd_model_checkpoint"] == "mine.safetensors"
         sent = WebUIRequest(request.path, request.body)
         async with WebUIClient(ServerConfig(base_url=sandbox.url, poll_seconds=0.05)) as client:
+            server = identity.server
+            if restarted:
+                sandbox.restart(sandbox.catalog)
+                server = await server.read_again(client)
             reply = await client.call(sent)
-    verdict = verify(sent, reply, identity.server.capabilities, identity.server.names)
+    verdict = verify(sent, reply, server.capabilities, server.names)
     assert [each.got for each in verdict.mismatches] == got
 
 
