@@ -34,6 +34,8 @@ from stableflows.webui.watch import CallState, Phase
 
 __all__ = ["ConsoleReporter"]
 
+MOST_ROWS = 500
+"""Of the table at the end; what failed comes before what did not."""
 STYLES = {
     EntryStatus.OK: "green",
     EntryStatus.ERROR: "red",
@@ -136,6 +138,8 @@ class ConsoleReporter:
         self._progress.stop()
         if ending.outcome.result and ending.outcome.result.results:
             self._console.print(_table(ending.outcome.result))
+            if (more := ending.outcome.result.total_entries - MOST_ROWS) > 0:
+                self.say(f"{more} more; results.csv has all.")
         self.say(ending.message if ending.outcome.error is None else f"Error: {ending.message}")
         if ending.folder:
             self.say(f"Gallery: {ending.folder.gallery_file}")
@@ -152,7 +156,7 @@ def _table(result: BatchResult) -> Table:
     table.add_column("status", min_width=11)
     table.add_column("images", justify="right", min_width=6)
     table.add_column("seconds", justify="right", min_width=7)
-    for number, entry in enumerate(result.results, 1):
+    for number, entry in result.listed(MOST_ROWS):
         table.add_row(
             str(number),
             Text(entry.entry.get("name") or entry.entry.get("prompt") or ""),

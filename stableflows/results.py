@@ -154,6 +154,15 @@ class BatchResult(Record):
         )
         return self.model_copy(update={"results": results})
 
+    def listed(self, most: int) -> list[tuple[int, EntryResult]]:
+        """The entries to list where there is room for `most`, each with its number from 1: all, or those that
+        are not as wanted before the others."""
+        numbered = list(enumerate(self.results, 1))
+        if len(numbered) <= most:
+            return numbered
+        by_need = sorted(numbered, key=lambda each: each[1].status is EntryStatus.OK)
+        return sorted(by_need[:most], key=lambda each: each[0])
+
     @property
     def failed(self) -> int:
         return sum(result.status is EntryStatus.ERROR for result in self.results)

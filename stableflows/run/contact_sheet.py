@@ -10,10 +10,12 @@ from PIL import Image, UnidentifiedImageError
 
 from stableflows.results import BatchResult, EntryResult, ImageRecord
 
-__all__ = ["MOST_PICTURES", "contact_sheet", "results_table"]
+__all__ = ["MOST_ENTRIES", "MOST_PICTURES", "contact_sheet", "results_table"]
 
 MOST_PICTURES = 200
 """Pictures on a sheet; each is about 8 kB in Prefect's database. The gallery on disk has them all."""
+MOST_ENTRIES = 1000
+"""Rows of a table that a browser still shows; what failed comes before others. results.csv has them all."""
 THUMBNAIL = 192
 """Pixels of the longer side."""
 QUALITY = 70
@@ -46,16 +48,18 @@ def contact_sheet(result: BatchResult, gallery: Path) -> str:
             lines.append("| " + " | ".join(cells[start : start + IN_A_ROW]) + " |")
         lines.append("")
     lines += ["| entry | prompt | status | images | error |", "|---|---|---|---|---|"]
-    for number, entry in enumerate(result.results, 1):
+    for number, entry in result.listed(MOST_ENTRIES):
         lines.append(
             f"| {number} | {_text(entry.prompt)} | {entry.status} | {entry.image_count} "
             f"| {_text(entry.error or '')} |"
         )
+    if result.total_entries > MOST_ENTRIES:
+        lines += ["", f"{MOST_ENTRIES} of {result.total_entries} entries; results.csv has all."]
     return "\n".join(lines)
 
 
 def results_table(result: BatchResult) -> list[dict[str, str | int | float]]:
-    """One row an entry, for Prefect's table, which can be searched."""
+    """One row an entry, for Prefect's table, which can be searched; of very many, `MOST_ENTRIES`."""
     return [
         {
             "entry": number,
@@ -67,7 +71,7 @@ def results_table(result: BatchResult) -> list[dict[str, str | int | float]]:
             "seconds": round(entry.duration, 1),
             "error": entry.error or "",
         }
-        for number, entry in enumerate(result.results, 1)
+        for number, entry in result.listed(MOST_ENTRIES)
     ]
 
 

@@ -83,6 +83,24 @@ def test_the_table_has_a_row_an_entry(sample: Sample) -> None:
     ]
 
 
+def test_of_very_many_entries_those_that_failed_are_listed_first(
+    sample: Sample, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(contact_sheet, "MOST_ENTRIES", 2)
+    for prompt in ("a brig", "a yawl", "a cutter"):
+        [call] = sample.add(prompt)
+    sample.write_plan()
+    for done in sample.calls[:2]:
+        sample.finish(done.call_id)
+    sample.fail(call, "boom")
+    rows = contact_sheet.results_table(manifest.compose(sample.folder).result)
+    assert [(row["entry"], row["error"]) for row in rows] == [(1, ""), (3, "txt2img: boom")]
+    text = sheet_of(sample)
+    assert "| 3 | a cutter | error | 0 | txt2img: boom |" in text
+    assert "| 2 | a yawl" not in text
+    assert "2 of 3 entries; results.csv has all." in text
+
+
 def call_of(call_id: str, sample: Sample) -> StageCall:
     planned = next(call for call in sample.calls if call.call_id == call_id)
     return StageCall.model_construct(**planned.model_dump(), stage=0, label=call_id)
