@@ -87,8 +87,8 @@ def alternating(bench: Bench) -> None:
     # The refiner ends each txt2img call, so each needs two loads, but for the first, whose base is there; and
     # ADetailer, which may ride along wherever its checkpoint is loaded anyway, needs one after the last.
     bound = 2 * n
-    # ADetailer: one step at 128x128 that is thrown away, and 0.4 of the steps for the face.
-    steps = STEPS + 1 + int(STEPS * 0.4)
+    # ADetailer on a finished image, at the sandbox: one step that is thrown away, and one for the face.
+    steps = STEPS + 2
     optimum = n * steps * SCALED.call / STEPS + bound * SCALED.load + SCALED.encode
     with sandbox(SCALED) as server:
         mine = ours(server, pack, bench.place("out"), bench.prefect_url)
