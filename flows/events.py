@@ -88,7 +88,7 @@ def _payload(facts: RunFacts, status: str) -> dict[str, Any]:
     job, folder = facts.job, facts.folder
     config = job.run_config if job else facts.run_config
     return {
-        "job_id": job.job_id if job else None,
+        "job_id": facts.job_id if job else None,
         "name": job.name if job else None,
         "run_id": facts.run_id,
         "run_mode": config.run_mode if config else "direct",

@@ -322,7 +322,7 @@ class _Run:
         folder.write_plan(
             plan_record(prepared, prepared.entries, server, run_id=run_id, created=now.astimezone(UTC))
         )
-        waits_no_longer(self.request.root, prepared.job.job_id)
+        waits_no_longer(self.request.root, self.facts.job_id)
         self.facts.folder = folder
         return folder
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from functools import cached_property
 from pathlib import Path
 
 from stableflows.errors import ExitCode, StableflowsError
@@ -51,6 +52,12 @@ class RunFacts:
     started: float = field(default_factory=time.monotonic)
     resumed: bool = False
     stopped: str | None = None
+
+    @cached_property
+    def job_id(self) -> str:
+        """Of the job that was read; computed once, for of a large job it takes the whole text."""
+        assert self.job  # noqa: S101 (nobody asks before)
+        return self.job.job_id
 
     @property
     def seconds(self) -> float:
@@ -128,18 +135,13 @@ def _done(status: RunStatus, result: BatchResult | None, stopped: str | None, ca
     return f"{how}; {done} finished, --resume makes the rest"
 
 
-def _job_id(job: Job | None, result: BatchResult | None) -> str:
-    # A result knows it; to compute it of a large job takes its whole text.
-    return result.job_id if result else job.job_id if job else ""
-
-
 def _line(
     facts: RunFacts, status: RunStatus, error: str | None, result: BatchResult | None
 ) -> history.HistoryLine:
     job = facts.job
     run_config = job.run_config if job else facts.run_config or RunConfig()
     return history.HistoryLine(
-        job_id=_job_id(job, result),
+        job_id=facts.job_id if job else "",
         run_id=facts.run_id,
         flow_run_ids=facts.flow_run_ids,
         timestamp=datetime.now(UTC).isoformat(timespec="milliseconds"),
