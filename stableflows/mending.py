@@ -17,6 +17,7 @@ from stableflows.results import RunStatus
 from stableflows.run import history, manifest
 from stableflows.run.files import PARTIAL_SUFFIX
 from stableflows.run.folder import RunFolder, RunInProgressError
+from stableflows.slot import discard_stale_slots
 from stableflows.store import Store
 
 __all__ = ["mend"]
@@ -44,6 +45,7 @@ def mend(root: Path) -> list[str]:
     if not somebody_runs:
         for partial in _partial_files(root):
             partial.unlink(missing_ok=True)
+    discard_stale_slots()
     return said
 
 

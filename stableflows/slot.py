@@ -20,7 +20,7 @@ from stableflows.errors import ExitCode, ServerError
 from stableflows.run.files import try_lock, unlock, write_whole
 from stableflows.waiting import unless_cancelled
 
-__all__ = ["HOME_VARIABLE", "Holder", "ServerInUseError", "Slot", "home"]
+__all__ = ["HOME_VARIABLE", "Holder", "ServerInUseError", "Slot", "discard_stale_slots", "home"]
 
 HOME_VARIABLE = "STABLEFLOWS_HOME"
 POLL = 0.5
@@ -30,6 +30,15 @@ POLL = 0.5
 def home() -> Path:
     """Where locks of this user are: `$STABLEFLOWS_HOME`, else `~/.stableflows`."""
     return Path(os.environ.get(HOME_VARIABLE) or Path.home() / ".stableflows")
+
+
+def discard_stale_slots() -> None:
+    """Remove what killed runs left of their slots. It keeps nobody from a slot; it is only litter."""
+    for file in [*(home() / "slots").glob("*.lock"), *(home() / "slots").glob("*.next")]:
+        if lock := try_lock(file):  # else somebody holds it
+            if file.suffix == ".lock":
+                file.with_suffix(".json").unlink(missing_ok=True)
+            unlock(lock)
 
 
 class ServerInUseError(ServerError):

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from stableflows.slot import HOME_VARIABLE, ServerInUseError, Slot
+from stableflows.slot import HOME_VARIABLE, ServerInUseError, Slot, discard_stale_slots
 from stableflows.waiting import WaitCancelled
 
 SERVER = "http://127.0.0.1:7860"
@@ -97,3 +97,13 @@ async def test_another_server_has_another_slot() -> None:
     async with elsewhere.held(run_id="x", name="x", wait=False, cancel=asyncio.Event(), say=print):
         pass
     await asyncio.to_thread(other.communicate, "go\n")
+
+
+async def test_what_a_killed_holder_left_goes_and_a_held_slot_stays(home: Path) -> None:
+    """Though nobody renders at that server again: a run may have been killed after its last picture."""
+    with holder() as other:
+        discard_stale_slots()
+        assert {file.suffix for file in (home / "slots").iterdir()} == {".json", ".lock"}
+        other.kill()
+    discard_stale_slots()
+    assert list((home / "slots").iterdir()) == []
