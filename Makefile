@@ -20,7 +20,7 @@ test: .venv/ready
 faults: .venv/ready
 	$(BIN)/python -m tests.faults
 
-# Some 15 minutes, and worth something on a quiet machine only. Writes the tables into docs/benchmarks.md.
+# Some 17 minutes, and worth something on a quiet machine only. Writes the tables into docs/benchmarks.md.
 bench: .venv/ready
 	$(BIN)/python -m benchmarks --write
 

@@ -30,7 +30,8 @@ class Process:
     Attributes:
         began, ended: of the machine's monotonic clock, which all processes share.
         cpu: seconds of it and its children.
-        peak: its largest memory, in MB; children not included.
+        peak: its largest memory, in MB; children not included. The system counts from before the program was
+            loaded, so that it is never below what this process had then.
         said: its standard output.
     """
 

@@ -127,7 +127,7 @@ def retry(run: str, /, *, out: Path = Path("outputs"), now: bool = False) -> int
     now:
         Before all others, and a paused queue goes on.
     """
-    from flows.queue_runs import Priority
+    from flows.priority import Priority
     from flows.submit import show as show_queued
     from flows.submit import submit
     from stableflows.jobs import load

@@ -22,8 +22,8 @@ from pydantic import BaseModel, ConfigDict
 from flows import events
 from flows.own_server import PrefectApiError
 from flows.prefect_settings import prefect_setting
+from flows.priority import Priority
 from flows.queue_runs import (
-    Priority,
     QueuedJob,
     active,
     before_all,

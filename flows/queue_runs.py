@@ -25,7 +25,6 @@ if TYPE_CHECKING:
 
 __all__ = [
     "DEPLOYMENT",
-    "Priority",
     "QueuedJob",
     "active",
     "attempt_of",

@@ -13,8 +13,8 @@ from uuid import UUID
 
 from pydantic import BaseModel, ConfigDict
 
+from flows.priority import Priority
 from flows.queue_runs import (
-    Priority,
     active,
     folder_of,
     pool,

@@ -6,8 +6,9 @@ import asyncio
 import time
 from pathlib import Path
 
+from flows.priority import Priority
 from flows.queue_api import cancel_run, queue_client, resume, set_paused
-from flows.queue_runs import Priority, active, before_all, pool, put_back
+from flows.queue_runs import active, before_all, pool, put_back
 from flows.up_state import prefect_home
 
 __all__ = ["go_on", "put_all_back"]

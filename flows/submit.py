@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 from rich.console import Console
 from rich.text import Text
 
-from flows.queue_runs import Priority
+from flows.priority import Priority
 from flows.wording import NO_WORKER
 from stableflows.errors import ExitCode, InputError, Where
 from stableflows.job import RunMode

@@ -15,6 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from stableflows.config.base import PROMPT_FIELDS
 from stableflows.errors import InputError, Where
 
 __all__ = ["REFERENCE", "SCRIPTS", "InputImage", "InputImages", "bind_images", "with_files", "with_images"]
@@ -24,7 +25,6 @@ _REFERENCE = re.compile(f"{REFERENCE}([0-9a-f]{{64}})")
 IMAGES = frozenset({"init_images", "mask", "image"})
 """Fields of a request that hold images; an always-on script may have them anywhere but in its texts."""
 SCRIPTS = "alwayson_scripts"
-TEXTS = frozenset({"prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt"})
 FORMATS = {"PNG": ".png", "JPEG": ".jpg", "WEBP": ".webp"}
 MAX_PIXELS = 178_000_000
 """Larger inputs are refused; the WebUI itself would not survive them, and Pillow refuses 178,956,971."""
@@ -166,7 +166,7 @@ def _bind(value: Any, read: Callable[[str], InputImage]) -> Any:
     if isinstance(value, Mapping):
         if set(value) == {"image_file"} and isinstance(value["image_file"], str):
             return read(value["image_file"]).reference
-        return {key: one if key in TEXTS else _bind(one, read) for key, one in value.items()}
+        return {key: one if key in PROMPT_FIELDS else _bind(one, read) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_bind(one, read) for one in value]
     if isinstance(value, str) and _REFERENCE.fullmatch(value):
@@ -210,7 +210,7 @@ def _replaced(value: Any, by: Callable[[str], Any]) -> Any:
     if isinstance(value, str) and (named := _REFERENCE.fullmatch(value)):
         return by(named[1])
     if isinstance(value, Mapping):
-        return {key: one if key in TEXTS else _replaced(one, by) for key, one in value.items()}
+        return {key: one if key in PROMPT_FIELDS else _replaced(one, by) for key, one in value.items()}
     if isinstance(value, list | tuple):
         return [_replaced(one, by) for one in value]
     return value

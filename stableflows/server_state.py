@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import re
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
@@ -24,7 +23,7 @@ from stableflows.webui.client import WebUIClient
 from stableflows.webui.errors import CallFailed
 from stableflows.webui.infotext import parse_infotext
 from stableflows.webui.models import WebUIReply
-from stableflows.webui.names import ServerNames, checkpoint_names, load_names
+from stableflows.webui.names import NAMED_WITH_HASH, ServerNames, checkpoint_names, load_names
 from stableflows.webui.prompts import lora_tags
 from stableflows.webui.server import ServerConfig
 from stableflows.webui.serverstate import pixel_options
@@ -247,8 +246,6 @@ SHORT_HASH = 10
 REPORTED_WITH_HASH = {"refiner_checkpoint": "Refiner", "hr_checkpoint_name": "Hires checkpoint"}
 """Request fields whose checkpoint an infotext names with its hash, and the key there."""
 
-_NAMED_WITH_HASH = re.compile(r"(?P<name>.+) \[(?P<hash>[0-9a-f]{10})\]")
-
 
 def listed_hashes(names: ServerNames) -> dict[tuple[str, str], str]:
     """The hash of each checkpoint that has one in the server's list, under each of its names."""
@@ -268,7 +265,7 @@ def reported_hashes(body: Mapping[str, Any], reply: WebUIReply) -> dict[tuple[st
         found["checkpoint", asked] = reply.info.sd_model_hash
     for text in map(parse_infotext, reply.infotexts):
         for field_name, key in REPORTED_WITH_HASH.items():
-            named = _NAMED_WITH_HASH.fullmatch(text.params.get(key, ""))
+            named = NAMED_WITH_HASH.fullmatch(text.params.get(key, ""))
             if named and body.get(field_name):
                 found["checkpoint", body[field_name]] = named["hash"]
         hashes = text.lora_hashes

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from stableflows.config import ADetailerConfig, GenerationConfig, Txt2ImgConfig
-from stableflows.config.base import Strict, request_fields
+from stableflows.config.base import PROMPT_FIELDS, Strict, request_fields
 from stableflows.embeddings import bare_embeddings
 from stableflows.entries import Entry
 from stableflows.errors import InputError, nearest
@@ -16,7 +16,6 @@ from stableflows.webui.prompts import lora_tags, stray_tags
 
 __all__ = ["positive_prompts", "silent_faults", "written_prompts"]
 
-PROMPT_FIELDS = {"prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt"}
 
 NO_VAE = (None, "None", "Automatic")
 
@@ -70,7 +69,7 @@ def written_prompts(entry: Entry) -> Iterator[tuple[str, str]]:
         if isinstance(config, ADetailerConfig):
             parts += [(f"adetailer.units.{number}", unit) for number, unit in enumerate(config.units)]
         for path, part in parts:
-            for field in PROMPT_FIELDS & set(type(part).model_fields):
+            for field in (name for name in PROMPT_FIELDS if name in type(part).model_fields):
                 yield f"{path}.{field}", getattr(part, field) or ""
 
 

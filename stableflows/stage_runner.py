@@ -229,8 +229,7 @@ class StageRunner:
         meanwhile, for that spoils what the server renders until it is healed."""
         while True:
             self.broken.refuse(spoken.request.body)
-            if self.came_back.away:
-                await self.look_again()
+            await self.look_again()
             self.came_back.refuse(self.identity.entries[call.entry], spoken.request.body, self.server)
             sent = self._restated(spoken)
             await self._set_options(call, spoken, turn)
@@ -253,6 +252,8 @@ class StageRunner:
         Raises:
             WebUIError: it is not back yet, or went away again.
         """
+        if not self.came_back.away:
+            return
         await self.client.wait_ready(0)
         self.identity.server = await self.came_back.read(self.client, self.server)
 

@@ -14,8 +14,11 @@ from pydantic import BaseModel, ConfigDict
 
 from stableflows.webui.kinds import NameKind
 
-__all__ = ["Local", "Many", "Strict", "named_fields", "request_fields"]
+__all__ = ["PROMPT_FIELDS", "Local", "Many", "Strict", "named_fields", "request_fields"]
 
+
+PROMPT_FIELDS = ("prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt")
+"""Settings that are prompts, wherever they stand."""
 
 T = TypeVar("T")
 

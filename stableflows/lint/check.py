@@ -6,6 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from stableflows.config import PipelineConfig
+from stableflows.config.base import PROMPT_FIELDS
 from stableflows.config.flat import STAGES
 from stableflows.config.layers import Layer, merge, written_at
 from stableflows.errors import InputError, InvalidInputs, Where
@@ -23,7 +24,6 @@ from stableflows.sequencer import StageSequencer
 
 __all__ = ["lint"]
 
-PROMPTS = ("prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt")
 LINES_OF_AN_ENTRY = 40
 """So far a piece of a prompt is looked for from where its entry begins."""
 
@@ -119,7 +119,7 @@ class _Check:
         for side in ("prompt", "negative_prompt"):
             yield from self._of_text(getattr(entry, side), entry.where, positive=side == "prompt")
         for path, part in _parts(written.config):
-            for side in PROMPTS:
+            for side in PROMPT_FIELDS:
                 if text := getattr(part, side, None):
                     where = written.place(f"{path}.{side}")
                     yield from self._of_text(text, where, positive="negative" not in side)

@@ -17,13 +17,13 @@ from pydantic import BaseModel
 
 from stableflows.config import PipelineConfig
 from stableflows.config.adetailer import ADetailerUnit
+from stableflows.config.base import PROMPT_FIELDS
 from stableflows.config.flat import FLAT, IN_STAGE, SECTIONS, STAGES, Path, set_in
 from stableflows.config.layers import Layer
 from stableflows.errors import InputError, Where
 from stableflows.packs.fields import input_files, label
 from stableflows.packs.model import PackEntry
 from stableflows.packs.prompts import faults
-from stableflows.packs.settle import PROMPT_FIELDS
 
 __all__ = ["ENTRY_FIELDS", "Cell", "column", "entry_of", "known_columns", "stage_prompt_faults", "typed"]
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any
 
+from stableflows.config.base import PROMPT_FIELDS
 from stableflows.errors import InputError
 from stableflows.packs.document import Document, FieldPath, kind
 from stableflows.packs.files import find_files
 from stableflows.packs.prompts import faults
 
-__all__ = ["PROMPT_FIELDS", "settle"]
+__all__ = ["settle"]
 
-PROMPT_FIELDS = {"prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt"}
 IMG2IMG = {"img2img", "img2img_config"}
 OPAQUE = {"override_settings", "run_config"}
 """Words of others: nothing in them is ours to read."""

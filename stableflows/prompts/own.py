@@ -11,6 +11,7 @@ from copy import deepcopy
 from dataclasses import dataclass
 from typing import Any
 
+from stableflows.config.base import PROMPT_FIELDS
 from stableflows.config.flat import nested, set_in
 from stableflows.config.layers import Layer, merge_values
 from stableflows.errors import Where
@@ -21,7 +22,6 @@ __all__ = ["OwnPrompt", "Place", "as_layer", "dotted", "own_prompts", "texts_in"
 
 Place = tuple[str | int, ...]
 
-FIELDS = frozenset({"prompt", "negative_prompt", "ad_prompt", "ad_negative_prompt"})
 OPAQUE = frozenset({"alwayson_scripts", "override_settings"})
 """Words of others: what looks like a prompt in them is none of ours."""
 
@@ -104,7 +104,7 @@ def _texts(part: Mapping[str, Any], at: Place, *, on: bool) -> Iterator[tuple[Pl
         here = (*at, key)
         if key in OPAQUE:
             continue
-        if key in FIELDS and isinstance(value, str):
+        if key in PROMPT_FIELDS and isinstance(value, str):
             yield here, value
         elif isinstance(value, Mapping):
             yield from _texts(value, here, on=on)
@@ -116,5 +116,5 @@ def _texts(part: Mapping[str, Any], at: Place, *, on: bool) -> Iterator[tuple[Pl
 
 def _has_prompts(values: Any) -> bool:
     if isinstance(values, Mapping):
-        return any((key in FIELDS and one) or _has_prompts(one) for key, one in values.items())
+        return any((key in PROMPT_FIELDS and one) or _has_prompts(one) for key, one in values.items())
     return isinstance(values, list | tuple) and any(map(_has_prompts, values))

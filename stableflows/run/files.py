@@ -13,7 +13,7 @@ import os
 import shutil
 import tempfile
 import textwrap
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, nullcontext
 from pathlib import Path
 from typing import Any
@@ -156,45 +156,49 @@ def as_json(data: Any) -> bytes:
     return _encoded(json.dumps(data, indent=2, ensure_ascii=False) + "\n")
 
 
-def json_pieces(model: BaseModel, indent: int = 0) -> Iterator[bytes]:
+def json_pieces(model: BaseModel) -> Iterator[bytes]:
     """As `as_json` of the dumped model, in pieces: a job of ten thousand entries, dumped as a whole, takes
     twenty times its file."""
-    margin = " " * (indent + 2)
-    yield b"{"
-    for number, name in enumerate(type(model).model_fields):
-        value = getattr(model, name)
-        yield _encoded(f"{',' if number else ''}\n{margin}{json.dumps(name)}: ")
-        if _has_long_lists(value):
-            yield from json_pieces(value, indent + 2)
-        elif _is_long_list(value):
-            yield b"["
-            for place, item in enumerate(value):
-                text = json.dumps(item.model_dump(mode="json"), indent=2, ensure_ascii=False)
-                yield _encoded(f"{',' if place else ''}\n{textwrap.indent(text, margin + '  ')}")
-            yield _encoded(f"\n{margin}]")
-        else:
-            dumped = model.model_dump(mode="json", include={name})[name]
-            text = json.dumps(dumped, indent=2, ensure_ascii=False)
-            yield _encoded(textwrap.indent(text, margin).lstrip(" "))
-    yield _encoded("\n" + " " * indent + "}" + ("" if indent else "\n"))
+
+    def text(value: Any, depth: int) -> str:
+        return textwrap.indent(json.dumps(value, indent=2, ensure_ascii=False), "  " * depth).lstrip(" ")
+
+    def start(depth: int) -> str:
+        return "\n" + "  " * depth
+
+    yield from map(_encoded, _pieces(model, 0, text=text, start=start, colon=": "))
+    yield b"\n"
 
 
 def line_pieces(model: BaseModel) -> Iterator[str]:
     """As `one_line` of the dumped model, in pieces."""
+    return _pieces(model, 0, text=lambda value, _: one_line(value), start=lambda _: "", colon=":")
+
+
+def _pieces(
+    model: BaseModel,
+    depth: int,
+    *,
+    text: Callable[[Any, int], str],
+    start: Callable[[int], str],
+    colon: str,
+) -> Iterator[str]:
+    """Args: start: what goes before a value of its own line; text: a value at that depth."""
     yield "{"
     for number, name in enumerate(type(model).model_fields):
         value = getattr(model, name)
-        yield f"{',' if number else ''}{one_line(name)}:"
+        yield f"{',' if number else ''}{start(depth + 1)}{json.dumps(name)}{colon}"
         if _has_long_lists(value):
-            yield from line_pieces(value)
+            yield from _pieces(value, depth + 1, text=text, start=start, colon=colon)
         elif _is_long_list(value):
             yield "["
             for place, item in enumerate(value):
-                yield f"{',' if place else ''}{one_line(item.model_dump(mode='json'))}"
-            yield "]"
+                comma = "," if place else ""
+                yield f"{comma}{start(depth + 2)}{text(item.model_dump(mode='json'), depth + 2)}"
+            yield f"{start(depth + 1)}]"
         else:
-            yield one_line(model.model_dump(mode="json", include={name})[name])
-    yield "}"
+            yield text(model.model_dump(mode="json", include={name})[name], depth + 1)
+    yield f"{start(depth)}}}"
 
 
 def _is_long_list(value: Any) -> bool:

@@ -191,7 +191,7 @@ class ServerNames:
     def expecting(self, asked: Iterable[str]) -> ServerNames:
         """These names, with the hashes that are asked for of checkpoints of which the server knows none yet:
         what an answer reports is compared with them."""
-        asked = tuple(asked)
+        asked = tuple(dict.fromkeys(asked))
         wanted: dict[str, str] = {}
         for named in filter(None, map(NAMED_WITH_HASH.fullmatch, asked)):
             model = self.checkpoint(named[0])

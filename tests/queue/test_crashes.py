@@ -11,8 +11,9 @@ from typing import Any
 import pytest
 
 from flows import queue_api
+from flows.priority import Priority
 from flows.queue_api import QueuedJob, queue_client
-from flows.queue_runs import Priority, put_in
+from flows.queue_runs import put_in
 from flows.reconcile import ATTEMPTS, HANDLED
 from flows.up_state import running
 from stableflows.request import RenderRequest
