@@ -24,7 +24,7 @@ from stableflows.webui.server import ServerConfig
 __all__ = ["Checked", "check_at", "check_plan"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # as of `Ending`
 class Checked:
     """A plan, and what a server says of it.
 

@@ -17,7 +17,7 @@ from stableflows.run.folder import RunFolder
 __all__ = ["Ending", "RunFacts", "close"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)  # `asyncio.run` makes the repr of what it returns: of a large job, 110 MB
 class Ending:
     """How a run ended: what `--json` prints, the exit code, a line for people, where it is, and what was made
     (also of a run that an error ended)."""
@@ -82,10 +82,11 @@ def close(
         StableflowsError: the folder's records cannot be read.
         OSError: the history cannot be written.
     """
-    composed = manifest.compose(facts.folder) if facts.folder is not None else None
-    if composed is not None:
-        result = composed.result
-        facts.job = composed.plan.job  # the same once more: of ten thousand entries, one is enough
+    composed: manifest.Composed | None = None
+    if facts.folder is not None:
+        facts.job = None  # the plan has the same once more: of ten thousand entries, one is enough
+        composed = manifest.compose(facts.folder)
+        result, facts.job = composed.result, composed.plan.job
     cancelled = cancelled or bool(facts.stopped and result and result.unfinished)
     status = _status(error, cancelled, result)
     message = str(error) or type(error).__name__ if error else _failed(result)

@@ -211,7 +211,7 @@ def _has_long_lists(value: Any) -> bool:
     )
 
 
-def parsed(data: bytes) -> Any:
+def parsed(data: str | bytes) -> Any:
     """The value of a JSON document.
 
     Raises:

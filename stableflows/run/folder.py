@@ -249,7 +249,8 @@ class RunFolder:
             StableflowsError: there is none (the run ended before it was written), or it cannot be read.
         """
         try:
-            return PlanRecord.model_validate(parsed(self.plan_file.read_bytes()))
+            # As text: 35 MB of ten thousand entries would otherwise be there as bytes beside it.
+            return PlanRecord.model_validate(parsed(self.plan_file.read_text("utf-8")))
         except FileNotFoundError:
             if not self.path.is_dir():
                 raise StableflowsError(

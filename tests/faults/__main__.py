@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import sys
 import tempfile
 import time
@@ -48,7 +49,11 @@ def main(
                 break
             round_()
     _say("\n" + report(suite.findings))
-    return 1 if suite.findings.wrong else 0
+    if suite.findings.wrong:
+        return 1
+    if keep is None:
+        shutil.rmtree(folder)
+    return 0
 
 
 def _rounds(suite: Suite) -> Iterator[Callable[[], None]]:

@@ -1,6 +1,7 @@
 """Ten thousand entries are held once while they are rendered, and no longer when the run is written up."""
 
 import gc
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,7 @@ from flows import render
 from stableflows.closing import close
 from stableflows.entries import Entry
 from stableflows.executor import execute
+from stableflows.results import BatchResult
 from stableflows.sandbox import run_sandbox
 from tests.flows.conftest import RunningServer
 from tests.flows.ran import run_command
@@ -44,6 +46,14 @@ def test_entries_are_held_once(
         found["closing"] = held()
         return close(*arguments, **options)
 
+    def counted_repr(_: BatchResult) -> str:
+        found["made a text of"] += 1
+        return ""
+
+    found["made a text of"] = 0
+    monkeypatch.setattr(BatchResult, "__repr__", counted_repr)
+    # With this handler, as in a terminal, `asyncio.run` makes a repr of what its coroutine returned.
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
     monkeypatch.setattr(render, "execute", counted_execute)
     monkeypatch.setattr(render, "close", counted_close)
     (tmp_path / "held.yaml").write_text(PACK)
@@ -55,5 +65,6 @@ def test_entries_are_held_once(
             root=tmp_path / "out",
             prefect=running_server,
         )
+    signal.signal(signal.SIGINT, before)
     assert ran.code == 0, ran.err
-    assert found == {"rendering": 2, "results at Prefect": 0, "closing": 0}
+    assert found == {"rendering": 2, "results at Prefect": 0, "closing": 0, "made a text of": 0}
