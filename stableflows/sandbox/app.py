@@ -66,7 +66,7 @@ class Application:
         except ClientDisconnect:
             return
         path = scope["path"]
-        fault = self.armed.hit(path)
+        fault = self.armed.hit(path, raw)
         number = self.log.start(
             {
                 "t_start": started,

@@ -60,6 +60,7 @@ class Fault(BaseModel):
         at: the coming matching call that it hits, counted from 1 when it was armed.
         times: how many calls in a row it hits.
         path: only calls of this path; None means any generating call.
+        adetailer: only calls with (True) or without (False) units of ADetailer.
         step: the sampling step at which ``oom``, ``nan``, ``hang``, ``partial`` and ``slow`` strike.
     """
 
@@ -69,6 +70,7 @@ class Fault(BaseModel):
     at: int = Field(default=1, ge=1)
     times: int = Field(default=1, ge=1)
     path: str | None = None
+    adetailer: bool | None = None
     step: int = Field(default=1, ge=0)
     seconds: float = Field(default=0.5, ge=0)
     status: int = 503
@@ -118,13 +120,14 @@ class Armed:
         with self._guard:
             return [fault.model_dump(mode="json") | {"passed": passed[0]} for fault, passed in self._armed]
 
-    def hit(self, path: str) -> Fault | None:
+    def hit(self, path: str, body: bytes) -> Fault | None:
         """The fault that this call meets, if any; every armed fault counts it."""
+        adetailer = b'"ADetailer"' in body
         struck: Fault | None = None
         with self._guard:
             for fault, passed in self._armed:
                 matches = path == fault.path if fault.path else path in GENERATING
-                if not matches:
+                if not matches or fault.adetailer not in (None, adetailer):
                     continue
                 passed[0] += 1
                 if struck is None and fault.at <= passed[0] < fault.at + fault.times:

@@ -25,7 +25,7 @@ app = App(name="python -m tests.faults", version_flags=())
 def main(
     *,
     seed: int | None = None,
-    entries: int = 20,
+    entries: int = 15,
     minutes: float = 60.0,
     keep: Path | None = None,
 ) -> int:
@@ -33,14 +33,14 @@ def main(
 
     Args:
         seed: of all that is drawn; today's if left out, and always printed.
-        entries: of the job; each is three calls.
+        entries: of the job; each is four calls.
         minutes: after which no further round begins. What was not done then is missing in the figures.
         keep: a folder for everything that is written; else a temporary one, kept only if something is wrong.
     """
     seed = int(time.time()) if seed is None else seed
     folder = keep or Path(tempfile.mkdtemp(prefix="stableflows-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    _say(f"seed {seed}, {3 * entries} calls a job, in {folder}")
+    _say(f"seed {seed}, {4 * entries} calls a job, in {folder}")
     end = time.monotonic() + 60 * minutes
     with Suite(folder, seed=seed, entries=entries, say=_say) as suite:
         for round_ in _rounds(suite):

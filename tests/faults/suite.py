@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 from stableflows.errors import StableflowsError
 from stableflows.failpoints import VARIABLE
@@ -35,11 +35,13 @@ FAILPOINTS = {
     "before-manifest": 1,
 }
 """Each place, and how often at most it is passed before the kill."""
-PATHS = {
-    "txt2img": "/sdapi/v1/txt2img",
-    "upscale": "/sdapi/v1/extra-single-image",
-    "adetailer": "/sdapi/v1/img2img",
+STAGES: dict[str, dict[str, Any]] = {
+    "txt2img": {"path": "/sdapi/v1/txt2img"},
+    "img2img": {"path": "/sdapi/v1/img2img", "adetailer": False},
+    "upscale": {"path": "/sdapi/v1/extra-single-image"},
+    "adetailer": {"path": "/sdapi/v1/img2img", "adetailer": True},
 }
+"""How the sandbox tells the calls of each stage."""
 TENTHS = 10
 TRIES = 3
 IMPATIENT = "impatient"
@@ -112,8 +114,8 @@ class Suite:
             if run.wait() != 0:
                 raise AssertionError(f"the undisturbed run failed:\n{run.said()}")
             self.reference: Reference = world.reference()
-        if self.reference.calls != 3 * self.entries:
-            raise AssertionError(f"{self.reference.calls} images of {3 * self.entries} calls")
+        if self.reference.calls != len(STAGES) * self.entries:
+            raise AssertionError(f"{self.reference.calls} images of {len(STAGES) * self.entries} calls")
         return self
 
     def __exit__(self, *exc: object) -> None:
@@ -183,10 +185,12 @@ class Suite:
             self._finish(world, run)
 
     def fault(self, kind: str) -> None:
-        """The sandbox does one thing wrong at each stage; what failed is made again."""
+        """The sandbox does one thing wrong at each stage that can have it; what failed is made again."""
         with self._round(f"sandbox: {kind}") as world:
-            for stage, path in PATHS.items():
-                self.sandbox.arm(kind=kind, path=path, at=self.dice.randint(1, self.entries), seconds=0.3)
+            stages = ["adetailer"] if kind == "swallowed_adetailer" else list(STAGES)
+            for stage in stages:
+                at = self.dice.randint(1, self.entries)
+                self.sandbox.arm(kind=kind, at=at, seconds=0.3, **STAGES[stage])
                 self.findings.faults[kind, stage] += 1
             run = self.forker.start(*world.command(IMPATIENT))
             while run.alive:
@@ -194,7 +198,7 @@ class Suite:
                     self.sandbox.kill()  # what is left of it does not listen
                     self.sandbox.start()
                 time.sleep(0.1)
-            world.in_flight += min(world.ledger.rendered_again(), DEPTH * len(PATHS))
+            world.in_flight += min(world.ledger.rendered_again(), DEPTH * len(stages))
             self.sandbox.disarm()
             self._finish(world, run)
 

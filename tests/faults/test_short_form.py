@@ -15,7 +15,7 @@ pytestmark = pytest.mark.timeout(600)
 
 @pytest.fixture(scope="module")
 def suite(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Suite]:
-    with Suite(tmp_path_factory.mktemp("faults"), seed=7, entries=6, say=lambda _: None) as suite:
+    with Suite(tmp_path_factory.mktemp("faults"), seed=7, entries=5, say=lambda _: None) as suite:
         yield suite
 
 
@@ -41,7 +41,7 @@ def test_a_server_killed_under_a_run(suite: Suite) -> None:
 def test_a_server_that_lies_at_each_stage(suite: Suite) -> None:
     suite.fault("broken_image")
     assert suite.findings.wrong == []
-    assert sum(suite.findings.faults.values()) == 3
+    assert sum(suite.findings.faults.values()) == 4
 
 
 def test_what_is_wrong_is_found(suite: Suite) -> None:

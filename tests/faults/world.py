@@ -29,6 +29,7 @@ PACK = """\
 config:
   checkpoint: sandbox_base_v1
   txt2img: {{width: 64, height: 64, steps: 2}}
+  img2img: {{enabled: true, steps: 2, denoising_strength: 0.5}}
   upscale: {{enabled: true, upscaler: Lanczos}}
   adetailer: {{enabled: true, steps: 2, units: [{{ad_model: face_yolov8n.pt}}]}}
 entries:
@@ -36,7 +37,7 @@ entries:
 
 
 def pack_of(entries: int) -> str:
-    """A pack of so many entries, three calls each; every fifth wants another checkpoint."""
+    """A pack of so many entries, four calls each; every fifth wants another checkpoint."""
     lines = []
     for number in range(entries):
         other = ", config: {checkpoint: sandbox_anime_xl}" if number % 5 == 4 else ""
