@@ -13,7 +13,8 @@ name, what to do. `exit_code` is what a command ends with when the error ends th
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from difflib import SequenceMatcher, get_close_matches
 from enum import IntEnum
@@ -114,6 +115,9 @@ class InputError(StableflowsError):
         where: file, line and field, as far as they are known.
         allowed: names or values that are allowed; the nearest to `value` are suggested.
         value: what was written in their place.
+
+    Attributes:
+        words: the text without its place.
     """
 
     exit_code = ExitCode.BAD_INPUT
@@ -131,11 +135,13 @@ class InputError(StableflowsError):
         self.allowed = tuple(allowed)
         self.value = value
         self.suggestions = nearest(value, allowed) if value is not None else []
-        super().__init__(self._text())
-
-    def _text(self) -> str:
+        self.words = self._words()
         place = str(self.where)
-        text = f"{place}: {self.message}" if place else self.message
+        super().__init__(f"{place}: {self.words}" if place else self.words)
+
+    def _words(self) -> str:
+        """All but where it stands."""
+        text = self.message
         if self.suggestions:
             text += f" Did you mean {' or '.join(map(repr, self.suggestions))}?"
         elif self.allowed:
@@ -147,9 +153,23 @@ class InputError(StableflowsError):
 class InvalidInputs(InputError):  # noqa: N818 (it is several)
     """Several input errors, found together and told together."""
 
+    MOST = 3
+    """So often the same is told; a pack's thousand entries may all name the one sampler wrong."""
+
     def __init__(self, errors: Sequence[InputError]) -> None:
         self.errors = tuple(errors)
-        super().__init__("\n".join(str(error) for error in errors))
+        super().__init__("\n".join(self._lines()))
+
+    def _lines(self) -> Iterator[str]:
+        """Each error in its place; of the same one in many places the first few."""
+        times = Counter(error.words for error in self.errors)
+        told: Counter[str] = Counter()
+        for error in self.errors:
+            told[error.words] += 1
+            if (more := times[error.words] - self.MOST) < 2 or told[error.words] <= self.MOST:
+                yield str(error)
+            elif told[error.words] == self.MOST + 1:
+                yield f"  and the same in {more} more places"
 
 
 class InvalidStagePlanError(InputError, ValueError):
