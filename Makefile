@@ -16,11 +16,11 @@ down: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# Some 20 minutes: processes are killed, servers die and lie, and nothing may be lost or rendered twice.
+# Some 15 minutes: processes are killed, servers die and lie, and nothing may be lost or rendered twice.
 faults: .venv/ready
 	$(BIN)/python -m tests.faults
 
-# Some 17 minutes, and worth something on a quiet machine only. Writes the tables into docs/benchmarks.md.
+# Some 20 minutes, and worth something on a quiet machine only. Writes the tables into docs/benchmarks.md.
 bench: .venv/ready
 	$(BIN)/python -m benchmarks --write
 
