@@ -16,7 +16,7 @@ down: .venv/ready
 test: .venv/ready
 	$(BIN)/python -m pytest -n 3 --dist loadfile --no-loadscope-reorder
 
-# Some 15 minutes: processes are killed, servers die and lie, and nothing may be lost or rendered twice.
+# 10 to 15 minutes: processes are killed, servers die and lie, and nothing may be lost or rendered twice.
 faults: .venv/ready
 	$(BIN)/python -m tests.faults
 
