@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,12 @@ from xdist.scheduler import LoadFileScheduling
 HERE = Path(__file__).parent
 SLOW = ("queue", "faults", "flows", "benchmarks")
 """Folders whose tests take longest: they begin first, so that no worker is left with them at the end."""
+
+
+def pytest_configure() -> None:
+    """What a script starts in the background ignores Ctrl-C, and so would every run that a test starts."""
+    if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+        signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
