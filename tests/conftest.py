@@ -1,13 +1,11 @@
-"""The order of the tests, and who runs which."""
+"""The order of the tests, and which of them need a queue."""
 
 from __future__ import annotations
 
 import signal
 from pathlib import Path
-from typing import Any
 
 import pytest
-from xdist.scheduler import LoadFileScheduling
 
 HERE = Path(__file__).parent
 SLOW = ("queue", "faults", "flows", "benchmarks")
@@ -30,15 +28,3 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
 def _begins(item: pytest.Item) -> int:
     folder = item.path.relative_to(HERE).parts[0]
     return SLOW.index(folder) if folder in SLOW else len(SLOW)
-
-
-class ByFile(LoadFileScheduling):
-    """A file goes to one worker, those of the queue all to the same: each worker would start a queue."""
-
-    def _split_scope(self, nodeid: str) -> str:
-        file: str = super()._split_scope(nodeid)
-        return "tests/queue" if file.startswith("tests/queue/") else file
-
-
-def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> ByFile:
-    return ByFile(config, log)
