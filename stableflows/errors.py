@@ -166,9 +166,10 @@ class InvalidInputs(InputError):  # noqa: N818 (it is several)
         told: Counter[str] = Counter()
         for error in self.errors:
             told[error.words] += 1
-            if (more := times[error.words] - self.MOST) < 2 or told[error.words] <= self.MOST:
+            more = times[error.words] - self.MOST
+            if more < 2 or told[error.words] <= self.MOST:
                 yield str(error)
-            elif told[error.words] == self.MOST + 1:
+            if more >= 2 and told[error.words] == self.MOST:
                 yield f"  and the same in {more} more places"
 
 

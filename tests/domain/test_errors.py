@@ -13,13 +13,15 @@ def misspelt(line: int, value: str = "Eulr") -> InputError:
 
 
 def test_the_same_in_many_places_is_told_a_few_times() -> None:
-    error = InvalidInputs([misspelt(1), misspelt(2, "Huen"), *map(misspelt, range(3, 1001))])
+    errors = [misspelt(1), misspelt(2, "Huen"), *map(misspelt, range(3, 1000)), misspelt(1000, "Huen")]
+    error = InvalidInputs(errors)
     assert str(error).splitlines() == [
         "a.yaml:1: sampler: there is no sampler 'Eulr'. Did you mean 'Euler'?",
         "a.yaml:2: sampler: there is no sampler 'Huen'. Did you mean 'Heun'?",
         "a.yaml:3: sampler: there is no sampler 'Eulr'. Did you mean 'Euler'?",
         "a.yaml:4: sampler: there is no sampler 'Eulr'. Did you mean 'Euler'?",
-        "  and the same in 996 more places",
+        "  and the same in 995 more places",
+        "a.yaml:1000: sampler: there is no sampler 'Huen'. Did you mean 'Heun'?",
     ]
     assert len(error.errors) == 1000
 
