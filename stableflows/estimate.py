@@ -120,7 +120,7 @@ class Countdown:
             seconds: what it took (`Pace`); None if that says nothing: it failed, or needed no request.
         """
         expected = self._expected.pop(call_id, 0.0)
-        self._left -= expected
+        self._left = self._left - expected if self._expected else 0.0  # to the bit: floats leave a rest
         if seconds is not None and expected > 0:
             self._took += seconds
             self._said += expected

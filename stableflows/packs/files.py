@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import glob
 import re
 from collections.abc import Collection
@@ -31,12 +32,22 @@ def full_path(path: str | Path, *, base: Path | None = None, where: Where | None
     """
     try:
         full = ((base or Path()) / path).expanduser().resolve()
+        _refuse_a_circle(full)
     except (OSError, RuntimeError, ValueError) as error:
         # ~somebody who has no home, a link to itself, a zero byte.
         raise InputError(f"{str(path)!r} is no path: {error}.", where=where) from None
     if NOT_UNICODE.search(str(full)):
         raise InputError(f"{str(full)!r} is not UTF-8; rename it.", where=where)
     return full
+
+
+def _refuse_a_circle(full: Path) -> None:
+    """Raises: OSError: links in it lead in a circle, which `resolve` lets pass from Python 3.13 on."""
+    try:
+        full.stat()
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            raise
 
 
 def find_files(

@@ -13,7 +13,7 @@ from pathlib import Path
 from cyclopts import App
 
 from tests.faults.report import report
-from tests.faults.suite import FAILPOINTS, KINDS, Suite
+from tests.faults.suite import FAILPOINTS, KINDS, STAGES, Suite
 
 RUN_KILLS, SANDBOX_KILLS, PREFECT_KILLS = 110, 20, 5
 """At least."""
@@ -40,7 +40,7 @@ def main(
     seed = int(time.time()) if seed is None else seed
     folder = keep or Path(tempfile.mkdtemp(prefix="stableflows-faults-"))
     folder.mkdir(parents=True, exist_ok=True)
-    _say(f"seed {seed}, {4 * entries} calls a job, in {folder}")
+    _say(f"seed {seed}, {len(STAGES) * entries} calls a job, in {folder}")
     end = time.monotonic() + 60 * minutes
     with Suite(folder, seed=seed, entries=entries, say=_say) as suite:
         for round_ in _rounds(suite):

@@ -20,12 +20,14 @@ class Asked:
 
     Attributes:
         call: what it renders; equal for requests that render the same.
+        stage: the stage that asked.
         status: None: it never got an answer.
         images: SHA-256 of each, as they were sent.
         fault: the kind of the fault that it met.
     """
 
     call: str
+    stage: str
     status: int | None = None
     images: tuple[str, ...] = ()
     fault: str | None = None
@@ -64,7 +66,9 @@ class Ledger:
         if entry["path"] not in GENERATING:
             return
         if entry["event"] == "start":
-            self._open[entry["n"]] = Asked(_identity(entry["path"], entry["body"]))
+            self._open[entry["n"]] = Asked(
+                _identity(entry["path"], entry["body"]), _stage(entry["path"], entry["body"])
+            )
             self.asked.append(self._open[entry["n"]])
         elif asked := self._open.get(entry["n"]):
             asked.status, asked.fault = entry["status"], entry["fault"]
@@ -74,10 +78,20 @@ class Ledger:
         """Whether a request is being rendered, as far as this can be told of a sandbox that may be dead."""
         return any(asked.status is None and asked.fault is None for asked in self.read())
 
+    def struck(self, kind: str) -> Counter[str]:
+        """How many calls of each stage met a fault of that kind."""
+        return Counter(asked.stage for asked in self.read() if asked.fault == kind)
+
     def rendered_again(self) -> int:
         """Requests beyond the first for the same pictures."""
         times = Counter(asked.call for asked in self.read() if asked.counts)
         return sum(times.values()) - len(times)
+
+
+def _stage(path: str, body: dict[str, Any]) -> str:
+    if path.endswith("/img2img"):
+        return "adetailer" if "ADetailer" in (body.get("alwayson_scripts") or {}) else "img2img"
+    return "txt2img" if path.endswith("/txt2img") else "upscale"
 
 
 def _identity(path: str, body: dict[str, Any]) -> str:

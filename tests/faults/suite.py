@@ -63,7 +63,7 @@ class Findings:
         fell: kills by the tenth of the job that was done.
         at_places: kills by the failpoint.
         server_kills: of the sandbox and of the Prefect server.
-        faults: armed at the sandbox, by kind and stage.
+        faults: that calls met at the sandbox, by kind and stage.
         wrong: everything that is wrong, with the round in which it was found.
     """
 
@@ -189,15 +189,22 @@ class Suite:
         with self._round(f"sandbox: {kind}") as world:
             stages = ["adetailer"] if kind == "swallowed_adetailer" else list(STAGES)
             for stage in stages:
-                at = self.dice.randint(1, self.entries)
+                # Each of the other faults may cost an entry, whose calls then do not come by.
+                at = self.dice.randint(1, self.entries - len(stages) + 1)
                 self.sandbox.arm(kind=kind, at=at, seconds=0.3, **STAGES[stage])
-                self.findings.faults[kind, stage] += 1
             run = self.forker.start(*world.command(IMPATIENT))
             while run.alive:
                 if kind == "crash" and not self.sandbox.answers():
                     self.sandbox.kill()  # what is left of it does not listen
                     self.sandbox.start()
+                    for stage in set(stages) - set(world.ledger.struck(kind)):  # they died with it
+                        self.sandbox.arm(kind=kind, **STAGES[stage])
                 time.sleep(0.1)
+            struck = world.ledger.struck(kind)
+            for stage in stages:
+                self.findings.faults[kind, stage] += struck[stage]
+                if not struck[stage]:
+                    self.findings.wrong.append(f"{world.root.name}: no {stage} call met {kind}")
             world.in_flight += min(world.ledger.rendered_again(), DEPTH * len(stages))
             self.sandbox.disarm()
             self._finish(world, run)

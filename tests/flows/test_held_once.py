@@ -53,7 +53,7 @@ def test_entries_are_held_once(
     found["made a text of"] = 0
     monkeypatch.setattr(BatchResult, "__repr__", counted_repr)
     # With this handler, as in a terminal, `asyncio.run` makes a repr of what its coroutine returned.
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    assert signal.getsignal(signal.SIGINT) is signal.default_int_handler
     monkeypatch.setattr(render, "execute", counted_execute)
     monkeypatch.setattr(render, "close", counted_close)
     (tmp_path / "held.yaml").write_text(PACK)
@@ -65,6 +65,5 @@ def test_entries_are_held_once(
             root=tmp_path / "out",
             prefect=running_server,
         )
-    signal.signal(signal.SIGINT, before)
     assert ran.code == 0, ran.err
     assert found == {"rendering": 2, "results at Prefect": 0, "closing": 0, "made a text of": 0}
